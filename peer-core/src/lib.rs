@@ -1,0 +1,1 @@
+//! The Shoal peer without I/O: links, transfers, catalogs, replication.

@@ -1,0 +1,1 @@
+//! What Shoal's peers and servers put on wires and into stores: names, checks, messages.

@@ -1,0 +1,2 @@
+//! Shoal's rendezvous server.
+fn main() {}
