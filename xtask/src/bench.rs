@@ -1,0 +1,59 @@
+//! The benchmarks of `tests/bench`.
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::process::{command, run, step};
+use crate::{npm, paths, server, stamp, tools};
+
+/// What the benchmarks share.
+const NOT_A_BENCHMARK: &str = "report.mjs";
+
+#[derive(Args)]
+pub struct Options {
+    /// One of tests/bench, without `.mjs`; without it all.
+    name: Option<String>,
+    /// A short run, to see that it works.
+    #[arg(long)]
+    quick: bool,
+}
+
+/// Builds, then runs the benchmarks one after the other. Each writes
+/// `target/bench/<name>.json`.
+pub fn run_benchmarks(options: &Options) -> Result<()> {
+    let all = names()?;
+    let chosen = match &options.name {
+        None => all,
+        Some(name) if all.contains(name) => vec![name.clone()],
+        Some(name) => bail!(
+            "there is no benchmark `{name}`; there are: {}",
+            all.join(", ")
+        ),
+    };
+    tools::browsers()?;
+    npm::install()?;
+    server::build()?;
+    for name in chosen {
+        step(&format!("bench: {name}"), || {
+            let mut node = command("node", &[]);
+            node.arg(format!("tests/bench/{name}.mjs"));
+            if options.quick {
+                node.arg("--quick");
+            }
+            run(&mut node)
+        })?;
+    }
+    Ok(())
+}
+
+fn names() -> Result<Vec<String>> {
+    let files = stamp::files(&paths::root().join("tests/bench"))?;
+    let names = files
+        .iter()
+        .filter_map(|name| name.to_str())
+        .filter(|name| *name != NOT_A_BENCHMARK);
+    Ok(names
+        .filter_map(|name| name.strip_suffix(".mjs"))
+        .map(str::to_owned)
+        .collect())
+}

@@ -1,0 +1,44 @@
+//! The server binary with the page and the package inside.
+
+use anyhow::{Result, bail};
+
+use crate::process::{cargo, run, shown, step};
+use crate::{package, paths, stamp};
+
+/// Builds everything: the peer, the package, the server.
+pub fn build() -> Result<()> {
+    let _lock = stamp::lock(&paths::state().join("build.lock"))?;
+    package::assemble()?;
+    step("cargo: the server, release", || {
+        run(&mut cargo(&[
+            "build",
+            "--release",
+            "--package",
+            "shoal-signaling",
+            "--features",
+            "embed",
+        ]))
+    })
+}
+
+/// Builds, then becomes the server.
+pub fn demo(args: &[String]) -> Result<()> {
+    build()?;
+    let mut server = std::process::Command::new(paths::target().join("release/shoal-signaling"));
+    server.args(args);
+    eprintln!("==> {}", shown(&server));
+    become_process(&mut server)
+}
+
+/// Replaces this process, so that Ctrl-C and the exit code are the server's own.
+#[cfg(unix)]
+fn become_process(server: &mut std::process::Command) -> Result<()> {
+    use std::os::unix::process::CommandExt;
+    let error = server.exec();
+    bail!("`{}` cannot be started: {error}", shown(server))
+}
+
+#[cfg(not(unix))]
+fn become_process(server: &mut std::process::Command) -> Result<()> {
+    run(server)
+}

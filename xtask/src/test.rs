@@ -1,0 +1,102 @@
+//! Every test of the project.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::process::{cargo, command, run, step};
+use crate::{fuzz, npm, package, paths, server, stamp, tools};
+
+/// A browser that hangs must not take the whole run with it.
+const MILLISECONDS_PER_TEST: u32 = 600_000;
+
+/// Seconds for each fuzz target: enough to see that it still builds and runs, and
+/// to find again what was found before.
+const FUZZ_SECONDS: u32 = 3;
+
+#[derive(Args)]
+pub struct Options {
+    /// Only tests whose name (Rust) or file name (browser) contains this.
+    filter: Option<String>,
+    /// Only these parts; without it all, and with a filter the first two.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    part: Vec<Part>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Rust,
+    Browser,
+    Fuzz,
+    Size,
+}
+
+/// Runs the tests; the first part that fails ends it.
+pub fn run_tests(options: &Options) -> Result<()> {
+    let wants = |part| match (&options.part[..], &options.filter) {
+        ([], None) => true,
+        ([], Some(_)) => matches!(part, Part::Rust | Part::Browser),
+        (parts, _) => parts.contains(&part),
+    };
+    let filter = options.filter.as_deref().unwrap_or_default();
+    let browser_tests = if wants(Part::Browser) {
+        matching(filter)?
+    } else {
+        Vec::new()
+    };
+    if wants(Part::Browser) && !wants(Part::Rust) && browser_tests.is_empty() {
+        bail!("no file of tests/e2e has `{filter}` in its name");
+    }
+    // First what may have to be installed, so that it is known at once if it cannot be.
+    if !browser_tests.is_empty() {
+        tools::browsers()?;
+        npm::install()?;
+    }
+    if wants(Part::Fuzz) {
+        tools::cpp_compiler()?;
+    }
+    if wants(Part::Rust) {
+        step("cargo test", || {
+            run(cargo(&["test", "--quiet", "--workspace"])
+                .arg("--")
+                .arg(filter))
+        })?;
+    }
+    if !browser_tests.is_empty() {
+        server::build()?;
+        step("node: tests in browsers", || browsers(&browser_tests))?;
+    }
+    if wants(Part::Fuzz) {
+        fuzz::all(FUZZ_SECONDS)?;
+    }
+    if wants(Part::Size) {
+        let _lock = stamp::lock(&paths::state().join("build.lock"))?;
+        package::assemble()?;
+        step("size budget", || {
+            run(command("node", &["tests/size.mjs"]).arg(paths::package()))
+        })?;
+    }
+    Ok(())
+}
+
+/// One file after the other: a few browsers fill this machine.
+fn browsers(files: &[PathBuf]) -> Result<()> {
+    run(command(
+        "node",
+        &["--test", "--test-concurrency=1", "--test-reporter=spec"],
+    )
+    .arg(format!("--test-timeout={MILLISECONDS_PER_TEST}"))
+    .args(files))
+}
+
+fn matching(filter: &str) -> Result<Vec<PathBuf>> {
+    let folder = paths::root().join("tests/e2e");
+    let names = stamp::files(&folder)?.into_iter().filter(|name| {
+        let name = name.to_string_lossy();
+        name.ends_with(".test.mjs") && name.contains(filter)
+    });
+    Ok(names
+        .map(|name| PathBuf::from("tests/e2e").join(name))
+        .collect())
+}

@@ -1,0 +1,198 @@
+//! What the machine must have, and how it gets it.
+//!
+//! Tools live in a cache folder named after their version, are put there whole (a
+//! folder beside it is renamed), and are shared by all clones of a user.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{capture, cargo, command, run, step};
+use crate::{paths, stamp};
+
+/// wasm-opt, as npm's `binaryen` carries it.
+pub const BINARYEN: &str = "132.0.0";
+const CARGO_DENY: &str = "0.20.2";
+/// The oldest Node the tests' dependencies run on.
+const NODE: u32 = 20;
+
+/// The target of the browser's peer.
+pub const WASM: &str = "wasm32-unknown-unknown";
+
+/// Adds rustup's wasm target where it is missing.
+pub fn wasm_target() -> Result<()> {
+    let libraries = capture(&mut command(
+        "rustc",
+        &["--print", "target-libdir", "--target", WASM],
+    ))?;
+    if Path::new(libraries.trim()).exists() {
+        return Ok(());
+    }
+    step(&format!("rustup: adding the target {WASM}"), || {
+        run(&mut command("rustup", &["target", "add", WASM]))
+    })
+}
+
+/// The script of wasm-opt, to be run by node.
+pub fn wasm_opt() -> Result<PathBuf> {
+    node()?;
+    let folder = paths::tool("binaryen", BINARYEN)?;
+    installed(&folder, |staging| {
+        step(
+            &format!(
+                "npm: installing binaryen {BINARYEN} (wasm-opt) into {}",
+                folder.display()
+            ),
+            || {
+                let package = format!("binaryen@{BINARYEN}");
+                run(command(
+                    "npm",
+                    &[
+                        "install",
+                        "--ignore-scripts",
+                        "--no-audit",
+                        "--no-fund",
+                        "--loglevel=error",
+                    ],
+                )
+                .arg("--prefix")
+                .arg(staging)
+                .arg(package))
+            },
+        )
+    })?;
+    Ok(folder.join("node_modules/binaryen/bin/wasm-opt"))
+}
+
+/// cargo-deny.
+pub fn cargo_deny() -> Result<PathBuf> {
+    let folder = paths::tool("cargo-deny", CARGO_DENY)?;
+    installed(&folder, |staging| {
+        step(
+            &format!(
+                "cargo: installing cargo-deny {CARGO_DENY} into {} (some two minutes)",
+                folder.display()
+            ),
+            || {
+                run(cargo(&[
+                    "install",
+                    "cargo-deny",
+                    "--locked",
+                    "--quiet",
+                    "--version",
+                    CARGO_DENY,
+                ])
+                .arg("--root")
+                .arg(staging))
+            },
+        )
+    })?;
+    Ok(folder.join("bin/cargo-deny"))
+}
+
+/// Fails unless a Node that is new enough is there.
+pub fn node() -> Result<()> {
+    static SEEN: OnceLock<()> = OnceLock::new();
+    if SEEN.get().is_some() {
+        return Ok(());
+    }
+    let version = capture(&mut command("node", &["--version"]))?;
+    let major = version
+        .trim()
+        .trim_start_matches('v')
+        .split('.')
+        .next()
+        .and_then(|word| word.parse::<u32>().ok());
+    if major.is_none_or(|major| major < NODE) {
+        bail!(
+            "Node {NODE} or later is needed, and `node --version` says {}",
+            version.trim()
+        );
+    }
+    SEEN.get_or_init(|| ());
+    Ok(())
+}
+
+/// The browsers of the tests, and the font without which emoji are boxes.
+pub fn browsers() -> Result<()> {
+    let wanted = [
+        (
+            "chromium",
+            on_path(&["chromium", "chromium-browser", "google-chrome"]),
+        ),
+        ("firefox-esr", on_path(&["firefox-esr", "firefox"])),
+        (
+            "fonts-noto-color-emoji",
+            Path::new("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf").exists(),
+        ),
+    ];
+    debian_packages(&wanted)
+}
+
+/// The C++ compiler that libFuzzer is built with.
+pub fn cpp_compiler() -> Result<()> {
+    debian_packages(&[("g++", on_path(&["c++", "g++"]))])
+}
+
+/// Installs those Debian packages that are not there, or says how to.
+fn debian_packages(wanted: &[(&str, bool)]) -> Result<()> {
+    let missing: Vec<_> = wanted
+        .iter()
+        .filter(|(_, there)| !there)
+        .map(|(name, _)| *name)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing.join(" ");
+    let is_root = capture(&mut command("id", &["-u"])).is_ok_and(|id| id.trim() == "0");
+    if !is_root || !on_path(&["apt-get"]) {
+        bail!(
+            "{names} must be installed, which needs root. On Debian:\n\n    \
+             sudo apt-get update && sudo apt-get install -y --no-install-recommends {names}\n"
+        );
+    }
+    step(&format!("apt-get: installing {names}"), || {
+        run(command("apt-get", &["-qq", "update"]).env("DEBIAN_FRONTEND", "noninteractive"))?;
+        run(command(
+            "apt-get",
+            &["-qq", "install", "-y", "--no-install-recommends"],
+        )
+        .args(&missing)
+        .env("DEBIAN_FRONTEND", "noninteractive"))
+    })
+}
+
+fn on_path(programs: &[&str]) -> bool {
+    let Some(path) = std::env::var_os("PATH") else {
+        return false;
+    };
+    std::env::split_paths(&path).any(|folder| {
+        programs
+            .iter()
+            .any(|program| folder.join(program).is_file())
+    })
+}
+
+/// Makes sure that `folder` is there, filled by `install`, which is given a folder
+/// to fill that takes its place in the end.
+fn installed(folder: &Path, install: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    if folder.exists() {
+        return Ok(());
+    }
+    let _lock = stamp::lock(&folder.with_extension("lock"))?;
+    if folder.exists() {
+        return Ok(());
+    }
+    let staging = folder.with_extension("partial");
+    if staging.exists() {
+        fs::remove_dir_all(&staging)
+            .with_context(|| format!("cannot remove {}", staging.display()))?;
+    }
+    fs::create_dir_all(&staging)
+        .with_context(|| format!("cannot make the folder {}", staging.display()))?;
+    install(&staging)?;
+    fs::rename(&staging, folder).with_context(|| format!("cannot make {}", folder.display()))
+}

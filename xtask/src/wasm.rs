@@ -1,0 +1,112 @@
+//! From Rust to the package's WebAssembly: cargo, wasm-bindgen, wasm-opt.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use wasm_bindgen_cli_support::Bindgen;
+
+use crate::process::{cargo, command, run, step};
+use crate::stamp::{self, Inputs};
+use crate::{paths, tools};
+
+const MODULE: &str = "shoal_peer_bg.wasm";
+
+/// What rustc's wasm32 target turns on, and SIMD for BLAKE3, which is turned on
+/// function by function and so not recorded in the module.
+const WASM_OPT: [&str; 9] = [
+    "-Oz",
+    "--enable-bulk-memory",
+    "--enable-multivalue",
+    "--enable-mutable-globals",
+    "--enable-nontrapping-float-to-int",
+    "--enable-reference-types",
+    "--enable-sign-ext",
+    "--enable-simd",
+    "--strip-producers",
+];
+
+/// Builds the peer and returns the folder of what belongs into the package:
+/// the module, its JavaScript, its types.
+pub fn build() -> Result<PathBuf> {
+    tools::wasm_target()?;
+    step("cargo: the wasm peer", || {
+        run(&mut cargo(&[
+            "build",
+            "--package",
+            "shoal-peer-wasm",
+            "--target",
+            tools::WASM,
+            "--profile",
+            "wasm",
+        ]))
+    })?;
+    let compiled = paths::target()
+        .join(tools::WASM)
+        .join("wasm/shoal_peer_wasm.wasm");
+    let bound = paths::state().join("wasm-bindgen");
+    bind(&compiled, &bound)?;
+    let out = paths::state().join("wasm");
+    optimise(&bound, &out)?;
+    Ok(out)
+}
+
+fn bind(compiled: &Path, out: &Path) -> Result<()> {
+    // The module names the version of wasm-bindgen it was made for, and no other will do.
+    Inputs::new(&["wasm-bindgen"]).file(compiled)?.unless_done(
+        "wasm-bindgen",
+        &[&out.join(MODULE)],
+        || {
+            step("wasm-bindgen", || {
+                remove(out)?;
+                Bindgen::new()
+                    .input_path(compiled)
+                    .out_name("shoal_peer")
+                    .web(true)?
+                    .typescript(true)
+                    .remove_name_section(true)
+                    .remove_producers_section(true)
+                    .keep_debug(false)
+                    .generate(out)
+            })
+        },
+    )?;
+    Ok(())
+}
+
+fn optimise(bound: &Path, out: &Path) -> Result<()> {
+    let (source, result) = (bound.join(MODULE), out.join(MODULE));
+    let mut words = vec!["wasm-opt", tools::BINARYEN];
+    words.extend(WASM_OPT);
+    Inputs::new(&words)
+        .file(&source)?
+        .unless_done("wasm-opt", &[&result], || {
+            let wasm_opt = tools::wasm_opt()?;
+            step("wasm-opt", || {
+                remove(out)?;
+                fs::create_dir_all(out)
+                    .with_context(|| format!("cannot make the folder {}", out.display()))?;
+                run(command("node", &[])
+                    .arg(wasm_opt)
+                    .args(WASM_OPT)
+                    .arg(&source)
+                    .arg("-o")
+                    .arg(&result))
+            })
+        })?;
+    for name in stamp::files(bound)? {
+        // The types of the module's raw exports are of no use to anybody.
+        if name != Path::new(MODULE) && name != Path::new("shoal_peer_bg.wasm.d.ts") {
+            stamp::write(&out.join(&name), &stamp::read(&bound.join(&name))?)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)
+            .with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    Ok(())
+}
