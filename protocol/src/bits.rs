@@ -1,0 +1,176 @@
+//! Sets of chunks as bits.
+
+use core::fmt;
+use data_encoding::BASE64URL_NOPAD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A set of numbers from 0 up to a fixed length: which chunks of a content are meant.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bits {
+    words: Vec<u64>,
+    len: u32,
+    count: u32,
+}
+
+impl Bits {
+    /// The empty set of numbers below `len`.
+    pub fn new(len: u32) -> Self {
+        Self {
+            words: vec![0; (len as usize).div_ceil(64)],
+            len,
+            count: 0,
+        }
+    }
+
+    /// The set of all numbers below `len`.
+    pub fn full(len: u32) -> Self {
+        let mut bits = Self::new(len);
+        for index in 0..len {
+            bits.insert(index);
+        }
+        bits
+    }
+
+    /// One more than the highest number the set may hold.
+    pub fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// How many numbers the set holds.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Whether the set holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether the set holds every number below its length.
+    pub fn is_full(&self) -> bool {
+        self.count == self.len
+    }
+
+    /// Whether the set holds `index`.
+    pub fn contains(&self, index: u32) -> bool {
+        index < self.len && self.words[index as usize / 64] >> (index % 64) & 1 == 1
+    }
+
+    /// Adds `index`; false if it was there or is out of range.
+    pub fn insert(&mut self, index: u32) -> bool {
+        if index >= self.len || self.contains(index) {
+            return false;
+        }
+        self.words[index as usize / 64] |= 1 << (index % 64);
+        self.count += 1;
+        true
+    }
+
+    /// Removes `index`; false if it was not there.
+    pub fn remove(&mut self, index: u32) -> bool {
+        if !self.contains(index) {
+            return false;
+        }
+        self.words[index as usize / 64] &= !(1 << (index % 64));
+        self.count -= 1;
+        true
+    }
+
+    /// The numbers in the set, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.words.iter().enumerate().flat_map(|(at, &word)| {
+            let mut rest = word;
+            core::iter::from_fn(move || {
+                if rest == 0 {
+                    return None;
+                }
+                let bit = rest.trailing_zeros();
+                rest &= rest - 1;
+                Some(at as u32 * 64 + bit)
+            })
+        })
+    }
+}
+
+impl fmt::Debug for Bits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.count, self.len)
+    }
+}
+
+/// On the wire: base64url of the bits, least significant first, after the length as
+/// four bytes, little-endian.
+impl Serialize for Bits {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = self.len.to_le_bytes().to_vec();
+        bytes.extend(self.words.iter().flat_map(|word| word.to_le_bytes()));
+        bytes.truncate(4 + (self.len as usize).div_ceil(8));
+        serializer.serialize_str(&BASE64URL_NOPAD.encode(&bytes))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = BASE64URL_NOPAD
+            .decode(text.as_bytes())
+            .map_err(de::Error::custom)?;
+        let invalid = || de::Error::custom("a set of chunks has another length than it states");
+        let (len, bytes) = bytes.split_first_chunk::<4>().ok_or_else(invalid)?;
+        let len = u32::from_le_bytes(*len);
+        // Compared before anything is allocated by the stated length.
+        if bytes.len() != (len as usize).div_ceil(8) {
+            return Err(invalid());
+        }
+        let mut bits = Self::new(len);
+        for (at, byte) in bytes.iter().enumerate() {
+            for bit in (0..8).filter(|bit| byte >> bit & 1 == 1) {
+                if !bits.insert(at as u32 * 8 + bit) {
+                    return Err(invalid());
+                }
+            }
+        }
+        Ok(bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn golden_bits() {
+        let mut bits = Bits::new(10);
+        bits.insert(0);
+        bits.insert(9);
+        assert_eq!(serde_json::to_string(&bits).unwrap(), r#""CgAAAAEC""#);
+    }
+
+    #[test]
+    fn a_set_that_lies_about_its_length_is_refused() {
+        for text in [
+            r#""""#,
+            r#""CgAA""#,
+            r#""_____wEC""#,
+            r#""CgAAAAEE""#,
+            r#""CgAAAAECAA""#,
+        ] {
+            assert!(serde_json::from_str::<Bits>(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn sets_survive_the_wire(len in 0u32..600, picks: Vec<u32>) {
+            let mut bits = Bits::new(len);
+            for pick in picks {
+                bits.insert(if len == 0 { pick } else { pick % len });
+            }
+            let text = serde_json::to_string(&bits).unwrap();
+            let same: Bits = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(same.iter().count() as u32, bits.count());
+            prop_assert_eq!(same, bits);
+        }
+    }
+}

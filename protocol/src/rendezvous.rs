@@ -1,0 +1,288 @@
+//! Messages between a peer and its rendezvous server: JSON text over a WebSocket at
+//! [`PATH`], one message a frame.
+//!
+//! The server opens with `challenge`; the peer answers with a signed `join`, which names the
+//! server and its nonce, so it is good for this connection only.
+
+use crate::{
+    catalog::{PageText, Since},
+    content::ContentKey,
+    control::{MessageError, parse_message},
+    id::{Nonce, PeerId, ResumeToken},
+    namespace::Namespace,
+    signed::{Kind, Payload, Signed},
+    time::UnixMillis,
+};
+use serde::{Deserialize, Serialize};
+
+/// Path of the WebSocket.
+pub const PATH: &str = "/v1/socket";
+/// Longest message either side sends, in bytes: a catalog head with a page fits.
+pub const MAX_MESSAGE: usize = 128 * 1024;
+/// Most peers in `joined` and in one `peers` message. Guess: 8 KiB of JSON.
+pub const MAX_VIEW: usize = 100;
+
+/// What a server says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "t", rename_all = "lowercase", rename_all_fields = "camelCase")]
+pub enum ServerMessage {
+    /// First message of a connection.
+    Challenge {
+        /// Protocol versions of the server, best first.
+        versions: Vec<u16>,
+        /// The server's identity.
+        server: PeerId,
+        /// To be signed in `join`.
+        nonce: Nonce,
+    },
+    /// The peer is in.
+    Joined {
+        /// For how long the server keeps the peer's place after its connection is lost, in ms.
+        lease: u64,
+        /// Lets the peer take up this session again within the lease.
+        resume: ResumeToken,
+        /// Whether an earlier session went on: nothing was missed.
+        resumed: bool,
+        /// ICE servers to use.
+        ice_servers: Vec<IceServer>,
+        /// Other peers of the namespace, at most [`MAX_VIEW`].
+        view: Vec<PeerSummary>,
+    },
+    /// Changes to the view.
+    Peers {
+        /// Peers that came or whose catalog changed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        add: Vec<PeerSummary>,
+        /// Peers that went.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        drop: Vec<PeerId>,
+    },
+    /// A signal for this peer; to be answered with `ack`.
+    Signal {
+        /// Names the signal in `ack`.
+        id: u64,
+        /// The signed signal.
+        signed: Signed,
+    },
+    /// What became of a signal of this peer.
+    Receipt {
+        /// The peer's number of it.
+        id: u64,
+        /// What became of it.
+        status: ReceiptStatus,
+    },
+    /// Answers `find`.
+    Providers {
+        /// The content.
+        key: ContentKey,
+        /// Peers whose catalog lists it.
+        peers: Vec<PeerId>,
+    },
+    /// Answers `get`: the newest head and pages changed since. Without `signed`: the
+    /// server knows no catalog of this peer.
+    Catalog {
+        /// Whose catalog.
+        peer: PeerId,
+        /// The signed head.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signed: Option<Signed>,
+        /// Pages; what does not fit comes in further messages with the same head.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pages: Vec<PageText>,
+    },
+    /// The peer missed something: its view is no longer complete and follows anew.
+    Resync {
+        /// The view, as in `joined`.
+        view: Vec<PeerSummary>,
+    },
+    /// To be answered with `pong` by the client's own code.
+    Ping {},
+    /// A message was refused. The connection goes on unless the server closes it.
+    Error {
+        /// To branch on.
+        code: ErrorCode,
+        /// For a person.
+        message: String,
+        /// When to try again, in ms.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after: Option<u64>,
+    },
+    /// The server is about to close the connection.
+    Closing {
+        /// When to come back, in ms.
+        retry_after: u64,
+    },
+}
+
+/// What a peer says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "t", rename_all = "lowercase", rename_all_fields = "camelCase")]
+pub enum PeerMessage {
+    /// Joins a namespace. First message of a peer.
+    Join {
+        /// Signed [`Join`].
+        signed: Signed,
+        /// Takes up an earlier session.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resume: Option<ResumeToken>,
+    },
+    /// States the peer's presence.
+    Presence {
+        /// Signed [`Presence`].
+        signed: Signed,
+    },
+    /// Answers `ping`.
+    Pong {},
+    /// Advertises the peer's catalog.
+    Catalog {
+        /// Signed catalog head.
+        signed: Signed,
+        /// Pages changed since the last head the server took; what does not fit comes in
+        /// further messages with the same head.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pages: Vec<PageText>,
+    },
+    /// Asks for a peer's catalog.
+    Get {
+        /// Whose.
+        peer: PeerId,
+        /// The newest head the asker has of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Since>,
+    },
+    /// Asks who holds a content.
+    Find {
+        /// The content.
+        key: ContentKey,
+    },
+    /// Sends a signal to a peer.
+    Signal {
+        /// Names the signal in its `receipt`.
+        id: u64,
+        /// The peer.
+        to: PeerId,
+        /// The signed signal.
+        signed: Signed,
+    },
+    /// The peer has taken a signal.
+    Ack {
+        /// The server's number of it.
+        id: u64,
+    },
+    /// The peer goes for good.
+    Leave {},
+}
+
+/// A peer as the server lists it. No addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerSummary {
+    /// The peer.
+    pub peer: PeerId,
+    /// The newest catalog head the server has of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog: Option<Since>,
+}
+
+/// A STUN or TURN server, as `RTCIceServer` has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IceServer {
+    /// Its URLs.
+    pub urls: Vec<String>,
+    /// TURN user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// TURN password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+}
+
+/// What became of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReceiptStatus {
+    /// The receiver has acknowledged it.
+    Delivered,
+    /// There is no such peer here.
+    Gone,
+    /// The receiver's queue is full.
+    Full,
+    /// The server does not pass it on: not signed by the sender, too large, too many.
+    Refused,
+}
+
+/// Why the server refused something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorCode {
+    /// Not a message of the protocol, or not at this point.
+    Malformed,
+    /// No common protocol version; the message names the server's.
+    Version,
+    /// A signature or what it is over is wrong.
+    Unauthorized,
+    /// The same peer joined again elsewhere; this session ends.
+    Superseded,
+    /// More than the server's limits allow; the message names the limit.
+    Limit,
+    /// The catalog was not taken; the message says why.
+    Catalog,
+    /// Something is wrong with the server.
+    Internal,
+}
+
+macro_rules! text_form {
+    ($message:ty) => {
+        impl $message {
+            /// The message as sent.
+            pub fn to_text(&self) -> String {
+                // Messages are structs of strings and numbers: serialising cannot fail.
+                serde_json::to_string(self).unwrap_or_default()
+            }
+
+            /// Parses a message; its length is checked first.
+            pub fn parse(text: &str) -> Result<Self, MessageError> {
+                parse_message(text, MAX_MESSAGE)
+            }
+        }
+    };
+}
+text_form!(ServerMessage);
+text_form!(PeerMessage);
+
+/// What a peer signs to join.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    /// The server it joins.
+    pub server: PeerId,
+    /// The nonce of the server's challenge.
+    pub nonce: Nonce,
+    /// The namespace.
+    pub namespace: Namespace,
+    /// Protocol versions of the peer, best first.
+    pub versions: Vec<u16>,
+}
+
+impl Payload for Join {
+    const KIND: Kind = Kind::Join;
+    const MAX_BYTES: usize = 1024;
+}
+
+/// What a peer signs to be listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presence {
+    /// The server at which it is present.
+    pub server: PeerId,
+    /// The namespace.
+    pub namespace: Namespace,
+    /// Rises whenever the peer starts from unknown state.
+    pub epoch: u64,
+    /// When it was signed.
+    pub issued: UnixMillis,
+    /// When it loses its meaning.
+    pub expires: UnixMillis,
+}
+
+impl Payload for Presence {
+    const KIND: Kind = Kind::Presence;
+    const MAX_BYTES: usize = 1024;
+}
