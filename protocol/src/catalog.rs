@@ -393,10 +393,12 @@ impl Catalog {
 
     /// All pages, to pass them on.
     pub fn page_texts(&self) -> Vec<PageText> {
-        self.pages
-            .iter()
-            .enumerate()
-            .map(|(at, page)| (at as u16, page.text.clone()))
+        (0..)
+            .zip(&self.pages)
+            .map(|(page, held)| PageText {
+                page,
+                text: held.text.clone(),
+            })
             .collect()
     }
 }
