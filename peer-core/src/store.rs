@@ -1,0 +1,169 @@
+//! A store in memory, for pages without a disk, for simulations and for tests.
+
+use crate::io::{Slot, StoreAnswer, StoreError, StoreRequest, StoredContent};
+use shoal_protocol::{content::ContentKey, namespace::Namespace};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The store of a peer that keeps nothing. It is the reference for what every store does.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    contents: BTreeMap<ContentKey, Record>,
+    chunks: BTreeMap<(Slot, u32), Vec<u8>>,
+    bytes: u64,
+    capacity: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Record {
+    content: StoredContent,
+    list: Vec<u8>,
+    namespaces: BTreeSet<Namespace>,
+}
+
+impl MemoryStore {
+    /// Limits the bytes of chunks; what does not fit fails with [`StoreError::Quota`].
+    pub fn set_capacity(&mut self, bytes: Option<u64>) {
+        self.capacity = bytes;
+    }
+
+    /// What is held for a namespace, as [`crate::io::Config::contents`] wants it.
+    pub fn contents(&self, namespace: &Namespace) -> Vec<StoredContent> {
+        let shared = self
+            .contents
+            .values()
+            .filter(|record| record.namespaces.contains(namespace));
+        shared.map(|record| record.content.clone()).collect()
+    }
+
+    /// Does what a node in `namespace` asks.
+    pub fn handle(
+        &mut self,
+        namespace: &Namespace,
+        request: StoreRequest,
+    ) -> Result<StoreAnswer, StoreError> {
+        match request {
+            StoreRequest::PutChunks { slot, chunks } => {
+                let added: u64 = chunks.iter().map(|chunk| chunk.bytes().len() as u64).sum();
+                if self
+                    .capacity
+                    .is_some_and(|capacity| self.bytes + added > capacity)
+                {
+                    return Err(StoreError::Quota);
+                }
+                for chunk in chunks {
+                    let index = chunk.index();
+                    self.bytes += chunk.bytes().len() as u64;
+                    if let Some(old) = self.chunks.insert((slot, index), chunk.into_bytes()) {
+                        self.bytes -= old.len() as u64;
+                    }
+                    if let Some(content) = self.content_of(slot) {
+                        content.held.insert(index);
+                    }
+                }
+                Ok(StoreAnswer::Done)
+            }
+            StoreRequest::GetChunk { slot, index } => {
+                Ok(StoreAnswer::Chunk(self.chunks.get(&(slot, index)).cloned()))
+            }
+            StoreRequest::DropChunk { slot, index } => {
+                self.drop_chunk(slot, index);
+                if let Some(content) = self.content_of(slot) {
+                    content.held.remove(index);
+                }
+                Ok(StoreAnswer::Done)
+            }
+            StoreRequest::PutContent { content, list } => {
+                let key = content.key;
+                let mut namespaces = BTreeSet::new();
+                if let Some(old) = self.contents.remove(&key) {
+                    namespaces = old.namespaces.clone();
+                    if content.held.is_full() && !old.content.held.is_full() {
+                        self.drop_slot(old.content.slot);
+                        self.contents.insert(
+                            key,
+                            Record {
+                                content,
+                                list,
+                                namespaces,
+                            },
+                        );
+                    } else {
+                        if content.slot != old.content.slot {
+                            self.drop_slot(content.slot);
+                        }
+                        self.contents.insert(key, old);
+                    }
+                } else {
+                    self.contents.insert(
+                        key,
+                        Record {
+                            content,
+                            list,
+                            namespaces,
+                        },
+                    );
+                }
+                let record = self.contents.get_mut(&key);
+                Ok(StoreAnswer::Content(record.map(|record| {
+                    record.namespaces.insert(namespace.clone());
+                    record.content.clone()
+                })))
+            }
+            StoreRequest::SetWanted { key, wanted } => {
+                if let Some(record) = self.contents.get_mut(&key) {
+                    record.content.wanted = wanted;
+                }
+                Ok(StoreAnswer::Done)
+            }
+            StoreRequest::SetComplete { key } => {
+                if let Some(record) = self.contents.get_mut(&key) {
+                    record.content.wanted = false;
+                }
+                Ok(StoreAnswer::Done)
+            }
+            StoreRequest::FindContent { key } => Ok(StoreAnswer::Content(
+                self.contents.get(&key).map(|record| record.content.clone()),
+            )),
+            StoreRequest::GetList { key } => Ok(StoreAnswer::List(
+                self.contents.get(&key).map(|record| record.list.clone()),
+            )),
+            StoreRequest::RemoveContent { key } => {
+                if let Some(record) = self.contents.get_mut(&key) {
+                    record.namespaces.remove(namespace);
+                    if record.namespaces.is_empty() {
+                        let slot = record.content.slot;
+                        self.contents.remove(&key);
+                        self.drop_slot(slot);
+                    }
+                }
+                Ok(StoreAnswer::Done)
+            }
+            StoreRequest::DropSlot { slot } => {
+                self.drop_slot(slot);
+                Ok(StoreAnswer::Done)
+            }
+        }
+    }
+
+    fn content_of(&mut self, slot: Slot) -> Option<&mut StoredContent> {
+        let mut contents = self.contents.values_mut().map(|record| &mut record.content);
+        contents.find(|content| content.slot == slot)
+    }
+
+    fn drop_chunk(&mut self, slot: Slot, index: u32) {
+        if let Some(old) = self.chunks.remove(&(slot, index)) {
+            self.bytes -= old.len() as u64;
+        }
+    }
+
+    fn drop_slot(&mut self, slot: Slot) {
+        let indexes: Vec<u32> = self
+            .chunks
+            .range((slot, 0)..=(slot, u32::MAX))
+            .map(|(&(_, index), _)| index)
+            .collect();
+        for index in indexes {
+            self.drop_chunk(slot, index);
+        }
+    }
+}
