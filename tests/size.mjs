@@ -1,0 +1,32 @@
+// What a page downloads: every .js and .wasm file of the package, raw and compressed.
+// Fails when the sum passes the budget.
+
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
+
+/** Bytes, brotli, all files together. WebTorrent is 56 KB, js-libp2p 128 KB. */
+const BUDGET = 110_000;
+
+const folder = process.argv[2];
+const names = readdirSync(folder, { recursive: true }).filter((name) => /\.(js|wasm)$/.test(name)).sort();
+const rows = names.map((name) => {
+  const bytes = readFileSync(path.join(folder, name));
+  return [name, bytes.length, gzipSync(bytes, { level: 9 }).length, brotli(bytes)];
+});
+const sum = (column) => rows.reduce((total, row) => total + row[column], 0);
+const total = ['together', sum(1), sum(2), sum(3)];
+
+for (const [name, ...sizes] of [['', 'raw', 'gzip', 'brotli'], ...rows, total]) {
+  console.log(`    ${name.padEnd(24)}${sizes.map((size) => String(size).padStart(10)).join('')}`);
+}
+if (total[3] > BUDGET) {
+  console.error(`    ${total[3]} bytes are more than the budget of ${BUDGET} (tests/size.mjs)`);
+  process.exit(1);
+}
+console.log(`    ${BUDGET - total[3]} bytes left of the budget of ${BUDGET}`);
+
+function brotli(bytes) {
+  const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length };
+  return brotliCompressSync(bytes, { params }).length;
+}
