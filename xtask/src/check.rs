@@ -56,7 +56,7 @@ fn licences_bans_sources() -> Result<()> {
     step("cargo deny: bans, licences, sources", || {
         run(Command::new(deny)
             .current_dir(paths::root())
-            .args(["--offline", "--log-level", "warn", "check"])
+            .args(["--log-level", "warn", "check"])
             .args(["--hide-inclusion-graph", "bans", "licenses", "sources"]))
     })
 }
@@ -71,8 +71,8 @@ fn advisories() -> Result<()> {
     }
     step("cargo deny: advisories", || {
         run(Command::new(deny).current_dir(paths::root()).args([
-            "--offline",
             "check",
+            "--disable-fetch",
             "advisories",
         ]))
     })

@@ -9,7 +9,7 @@ use crate::process::{cargo, command, run, step};
 use crate::{fuzz, npm, package, paths, server, stamp, tools};
 
 /// A browser that hangs must not take the whole run with it.
-const MILLISECONDS_PER_TEST: u32 = 600_000;
+const MILLISECONDS_PER_FILE: u32 = 1_200_000;
 
 /// Seconds for each fuzz target: enough to see that it still builds and runs, and
 /// to find again what was found before.
@@ -86,7 +86,7 @@ fn browsers(files: &[PathBuf]) -> Result<()> {
         "node",
         &["--test", "--test-concurrency=1", "--test-reporter=spec"],
     )
-    .arg(format!("--test-timeout={MILLISECONDS_PER_TEST}"))
+    .arg(format!("--test-timeout={MILLISECONDS_PER_FILE}"))
     .args(files))
 }
 
