@@ -1,0 +1,30 @@
+/** Questions that must be answered before something is done, in the page's one dialog. */
+
+import { byId, element, fill } from './element.js';
+
+/**
+ * @param {object} question
+ * @param {string} question.title
+ * @param {import('./element.js').Child[]} question.body
+ * @param {string} question.yes
+ * @param {string | null} [question.no] null: there is nothing to decline
+ * @param {boolean} [question.grave] saying yes destroys something: the focus starts at no
+ * @returns {Promise<boolean>}
+ */
+export function ask({ title, body, yes, no = 'Cancel', grave = false }) {
+  const dialog = /** @type {HTMLDialogElement} */ (byId('dialog'));
+  return new Promise((resolve) => {
+    fill(dialog, element('form', { method: 'dialog', class: 'dialog-form' },
+      element('h2', { id: 'dialog-title' }, title),
+      element('div', { class: 'dialog-body' }, ...body),
+      element('div', { class: 'dialog-actions' },
+        element('button', { class: `button ${grave ? 'grave' : 'primary'}`, value: 'yes', autofocus: !grave }, yes),
+        no !== null && element('button', { class: 'button', value: 'no', autofocus: grave }, no))));
+    dialog.returnValue = 'no';
+    dialog.addEventListener('close', () => {
+      fill(dialog);
+      resolve(dialog.returnValue === 'yes');
+    }, { once: true });
+    dialog.showModal();
+  });
+}

@@ -1,0 +1,86 @@
+/** One fetch, from the click to its end. Knows nothing of the page. */
+
+import { ChunkSources } from './chunks.js';
+
+/**
+ * @typedef {import('./shoal/index.js').Peer} Peer
+ * @typedef {import('./shoal/index.js').Content} Content
+ * @typedef {import('./shoal/index.js').Progress} Progress
+ * @typedef {import('./shoal/index.js').ShoalError} ShoalError
+ */
+
+/**
+ * Events: `change` when any of the fields has, `end` once when it is over: `content` is
+ * whole then, or `error` says why not, or it was stopped.
+ */
+export class Fetching extends EventTarget {
+  /** @type {Progress} */
+  progress = { state: 'searching', held: 0, rate: 0, sources: [] };
+  /**
+   * What is fetched, once a holder has told.
+   *
+   * @type {Content | undefined}
+   */
+  content;
+  /** @type {ChunkSources | undefined} */
+  chunks;
+  /** @type {ShoalError | undefined} */
+  error;
+  #peer;
+  #key;
+  #abort = new AbortController();
+
+  /**
+   * @param {Peer} peer
+   * @param {string} key
+   */
+  constructor(peer, key) {
+    super();
+    this.#peer = peer;
+    this.#key = key;
+    this.#run();
+  }
+
+  get stopped() {
+    return this.#abort.signal.aborted;
+  }
+
+  stop() {
+    this.#abort.abort();
+  }
+
+  async #run() {
+    try {
+      const transfer = await this.#peer.fetch(this.#key, {
+        signal: this.#abort.signal,
+        onprogress: (progress) => this.#note(progress),
+      });
+      this.content = transfer.content;
+      const chunks = new ChunkSources(transfer.content.size);
+      this.chunks = chunks;
+      transfer.addEventListener('chunk', ({ detail }) => {
+        chunks.add(detail.index, detail.peer);
+        this.#changed();
+      });
+      transfer.addEventListener('progress', ({ detail }) => this.#note(detail));
+      this.#note(transfer.progress);
+      this.content = await transfer.done;
+      chunks.complete();
+      this.progress = { ...transfer.progress, state: 'done', held: this.content.size };
+    } catch (error) {
+      if (!this.stopped) this.error = /** @type {ShoalError} */ (error);
+    }
+    this.#changed();
+    this.dispatchEvent(new Event('end'));
+  }
+
+  /** @param {Progress} progress */
+  #note(progress) {
+    this.progress = progress;
+    this.#changed();
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event('change'));
+  }
+}

@@ -1,0 +1,308 @@
+/** The row of an entry of the library, in every state it can be in. */
+
+import { announce } from './announcer.js';
+import { copy, linkTo } from './copying.js';
+import { slotOf } from './colours.js';
+import { ask } from './dialog.js';
+import { element, fill, fish, setText } from './element.js';
+import { stateOf } from './entry.js';
+import { bytes, count, counted, percent, rate, tile, timeLeft } from './format.js';
+import { nameOf } from './names.js';
+import { button, factsOf, label, titleOf } from './parts.js';
+import { PieceMap } from './piecemap.js';
+import { save } from './saving.js';
+import { failureWords, fetchWords, reason, removeWords } from './words.js';
+
+/**
+ * @typedef {import('./entry.js').Entry} Entry
+ * @typedef {import('./entry.js').State} State
+ * @typedef {import('./words.js').Words} Words
+ *
+ * @typedef {object} Help
+ * @property {import('./shoal/index.js').Peer} peer
+ * @property {import('./library.js').Library} library
+ * @property {(key: string) => import('./words.js').Surroundings} around
+ */
+
+/** Sources named in a legend; further ones share its last line. */
+const LEGEND = 8;
+
+/** How long a button says what it has done, in milliseconds. */
+const SAID = 2000;
+
+export class HeldRow {
+  #id;
+  #help;
+  /** @type {import('./parts.js').Described | undefined} */
+  #described;
+  /** @type {PieceMap | undefined} */
+  #map;
+  /** @type {import('./chunks.js').ChunkSources | undefined} */
+  #mapped;
+
+  #letters = element('span', { class: 'tile-letters' });
+  #level = element('span', { class: 'tile-level' });
+  #name = element('h3', { class: 'name', dir: 'auto' });
+  #facts = element('p', { class: 'facts' });
+  #words = element('p', { class: 'words' });
+  #title = element('strong', {});
+  #text = element('span', {});
+  #bar = element('div', { class: 'bar', role: 'progressbar', 'aria-valuemin': '0', 'aria-valuemax': '100' },
+    element('div', { class: 'bar-fill' }));
+  #numbers = element('p', { class: 'numbers' });
+  #arrival = element('div', { class: 'arrival' }, this.#bar, this.#numbers);
+  #legend = element('ul', { class: 'legend', role: 'list', 'aria-label': 'Where its chunks came from' });
+  #chunks = element('details', { class: 'chunks' }, element('summary', {}), this.#legend);
+
+  #save = button('Save', () => this.#onSave());
+  #goOn = button('Go on', () => this.#help.library.fetch(this.#entry.id), 'primary');
+  #retry = button('Try again', () => this.#help.library.retry(this.#entry), 'primary');
+  #link = button('Copy link', () => this.#onLink());
+  #stop = button('Stop', () => this.#onStop());
+  #remove = button('Remove', () => this.#onRemove(), 'quiet');
+
+  /**
+   * @param {string} id
+   * @param {Help} help
+   */
+  constructor(id, help) {
+    this.#id = id;
+    this.#help = help;
+    this.#words.append(this.#title, ' ', this.#text);
+    this.#chunks.addEventListener('toggle', () => {
+      this.#entry.open = this.#chunks.open;
+      this.#drawChunks();
+    });
+    this.element = element('li', { class: 'row', tabIndex: -1 },
+      element('span', { class: 'tile', 'aria-hidden': 'true' }, this.#level, this.#letters),
+      element('div', { class: 'row-text' }, this.#name, this.#facts, this.#words, this.#arrival, this.#chunks),
+      element('div', { class: 'actions' }, this.#save, this.#goOn, this.#retry, this.#link, this.#stop, this.#remove));
+  }
+
+  get #entry() {
+    return /** @type {Entry} */ (this.#help.library.get(this.#id));
+  }
+
+  update() {
+    if (!this.#entry) return;
+    const { content, publishing, fetching } = this.#entry;
+    const title = titleOf(content);
+    if (this.#described !== content) {
+      this.#described = content;
+      setText(this.#name, title);
+      this.#name.title = title;
+      setText(this.#letters, tile(content));
+      fill(this.#facts, ...factsOf(content));
+    }
+    const state = stateOf(this.#entry);
+    const words = this.#wordsOf(state);
+    this.element.dataset.state = state;
+    this.element.dataset.tone = words.tone;
+    setText(this.#title, words.title);
+    setText(this.#text, words.text ?? '');
+    this.#words.hidden = state === 'held' && !fetching;
+
+    const held = publishing ? publishing.held : this.#entry.held;
+    this.#level.style.transform = `scaleY(${state === 'held' ? 1 : part(held, content.size)})`;
+    this.#drawArrival(state, held, title);
+    this.#drawChunks();
+    this.#drawActions(state, title);
+  }
+
+  /**
+   * @param {State} state
+   * @returns {Words}
+   */
+  #wordsOf(state) {
+    const { id, held, content, publishing, fetching } = this.#entry;
+    if (publishing?.error) return failureWords('publish', publishing.error);
+    if (fetching?.error) return failureWords('fetch', fetching.error);
+    if (state === 'queued') return { title: 'Waiting its turn', tone: 'busy' };
+    if (state === 'publishing') return { title: 'Reading and hashing', tone: 'busy' };
+    if (fetching) return fetchWords(fetching.progress, this.#help.around(id));
+    if (state === 'partial') {
+      return { title: 'A part is held here', text: `${bytes(held)} of ${bytes(content.size ?? 0)}, shared with others as it is.`, tone: 'calm' };
+    }
+    return { title: 'Held here', tone: 'done' };
+  }
+
+  /**
+   * @param {State} state
+   * @param {number} held
+   * @param {string} title
+   */
+  #drawArrival(state, held, title) {
+    const { content: { size }, fetching } = this.#entry;
+    const moving = state === 'publishing' || state === 'fetching';
+    this.#arrival.hidden = !moving || size === undefined;
+    if (this.#arrival.hidden || size === undefined) return;
+    const done = percent(held, size);
+    this.#bar.setAttribute('aria-valuenow', String(done));
+    this.#bar.setAttribute('aria-label', `${state === 'publishing' ? 'Hashing' : 'Fetching'} ${title}`);
+    const bar = /** @type {HTMLElement} */ (this.#bar.firstElementChild);
+    bar.style.transform = `scaleX(${part(held, size)})`;
+    const numbers = [`${done} %`, `${bytes(held)} of ${bytes(size)}`];
+    if (fetching && fetching.progress.state === 'fetching') {
+      numbers.push(rate(fetching.progress.rate));
+      if (fetching.progress.secondsLeft !== undefined) numbers.push(timeLeft(fetching.progress.secondsLeft));
+    }
+    drawNumbers(this.#numbers, numbers);
+  }
+
+  #drawChunks() {
+    const { fetching, open } = this.#entry;
+    const chunks = fetching?.chunks;
+    this.#chunks.hidden = !chunks;
+    if (!fetching || !chunks) return;
+    if (this.#mapped !== chunks) {
+      this.#map?.[Symbol.dispose]();
+      this.#map?.canvas.remove();
+      this.#map = new PieceMap(chunks);
+      this.#mapped = chunks;
+      this.#legend.before(this.#map.canvas);
+      this.#chunks.open = open;
+    }
+    const summary = /** @type {HTMLElement} */ (this.#chunks.firstElementChild);
+    setText(summary, `${count(chunks.held)} of ${counted(chunks.slots.length, 'chunk')}`);
+    if (!this.#chunks.open) return;
+    this.#map?.draw();
+    this.#map?.describe(`Chunk map: ${summary.textContent} held`);
+    this.#drawLegend(chunks, fetching.progress);
+  }
+
+  /**
+   * @param {import('./chunks.js').ChunkSources} chunks
+   * @param {import('./shoal/index.js').Progress} progress
+   */
+  #drawLegend(chunks, progress) {
+    const rates = new Map(progress.sources.map((source) => [source.peer, source.rate]));
+    const peers = [...new Set([...chunks.counts.keys(), ...rates.keys()])].filter((peer) => peer !== '');
+    const named = peers.length > LEGEND ? peers.slice(0, LEGEND - 1) : peers;
+    const lines = named.map((peer) => ({
+      id: peer,
+      slot: slotOf(peer),
+      name: nameOf(peer),
+      chunks: chunks.counts.get(peer) ?? 0,
+      rate: rates.get(peer) ?? 0,
+    }));
+    const others = peers.slice(named.length);
+    if (others.length > 0) {
+      const sum = (/** @type {Map<string, number>} */ from) => others.reduce((total, peer) => total + (from.get(peer) ?? 0), 0);
+      lines.push({ id: 'others', slot: slotOf(others[0]), name: counted(others.length, 'other peer'), chunks: sum(chunks.counts), rate: sum(rates) });
+    }
+    const earlier = chunks.counts.get('');
+    if (earlier) lines.push({ id: 'earlier', slot: 'earlier', name: 'Held before', chunks: earlier, rate: 0 });
+    while (this.#legend.children.length > lines.length) this.#legend.lastElementChild?.remove();
+    for (const [place, line] of lines.entries()) {
+      let item = /** @type {HTMLElement} */ (this.#legend.children[place]);
+      if (item?.dataset.id !== line.id) {
+        const made = element('li', { data: { id: line.id } }, fish(line.slot), element('span', {}, line.name), element('span', { class: 'legend-numbers' }));
+        if (item) item.replaceWith(made);
+        else this.#legend.append(made);
+        item = made;
+      }
+      const speed = progress.state === 'fetching' && line.rate > 0 ? `, ${rate(line.rate)}` : '';
+      setText(/** @type {Element} */ (item.lastElementChild), `${counted(line.chunks, 'chunk')}${speed}`);
+    }
+  }
+
+  /**
+   * @param {State} state
+   * @param {string} title
+   */
+  #drawActions(state, title) {
+    const { content, publishing, fetching } = this.#entry;
+    const running = state === 'queued' || state === 'publishing' || state === 'fetching';
+    const focused = document.activeElement;
+    this.#save.hidden = state !== 'held';
+    this.#goOn.hidden = state !== 'partial' || Boolean(fetching?.error);
+    this.#retry.hidden = !publishing?.error && !fetching?.error;
+    this.#link.hidden = !content.key || Boolean(publishing);
+    this.#stop.hidden = !running;
+    this.#remove.hidden = running;
+    for (const [each, words] of /** @type {[HTMLElement, string][]} */ ([
+      [this.#save, this.#saving ? 'Saving\u2026' : 'Save'], [this.#goOn, 'Go on'], [this.#retry, 'Try again'],
+      [this.#link, this.#copied ? 'Copied' : 'Copy link'], [this.#stop, 'Stop'],
+      [this.#remove, publishing ? 'Dismiss' : 'Remove'],
+    ])) label(each, words, title);
+    if (focused instanceof HTMLElement && this.element.contains(focused) && focused.hidden) {
+      this.element.focus({ preventScroll: true });
+    }
+  }
+
+  #saving = false;
+  #copied = false;
+
+  async #onSave() {
+    if (this.#saving) return;
+    this.#saving = true;
+    this.update();
+    const content = /** @type {import('./shoal/index.js').Content} */ (this.#entry.content);
+    try {
+      if (await save(this.#help.peer, content)) announce(`${titleOf(content)} is saved.`);
+    } catch (error) {
+      await ask({
+        title: 'Not saved',
+        body: [element('p', { class: 'dialog-name', dir: 'auto' }, titleOf(content)),
+          element('p', {}, reason(/** @type {Error} */ (error)))],
+        yes: 'Close',
+        no: null,
+      });
+    } finally {
+      this.#saving = false;
+      this.update();
+    }
+  }
+
+  async #onLink() {
+    if (!await copy(linkTo(this.#entry.content.key))) return;
+    this.#copied = true;
+    this.update();
+    setTimeout(() => {
+      this.#copied = false;
+      this.update();
+    }, SAID);
+  }
+
+  #onStop() {
+    this.#entry.publishing?.stop();
+    this.#entry.fetching?.stop();
+  }
+
+  async #onRemove() {
+    const entry = this.#entry;
+    const { id, content, held, publishing } = entry;
+    if (!publishing && held > 0) {
+      const words = removeWords(titleOf(content), this.#help.around(id).holders, held < (content.size ?? 0));
+      const agreed = await ask({
+        title: words.title,
+        body: [element('p', { class: 'dialog-name', dir: 'auto' }, words.name), element('p', {}, words.text)],
+        yes: 'Remove',
+        no: 'Keep',
+        grave: true,
+      });
+      if (!agreed) return;
+    }
+    await this.#help.library.remove(entry);
+  }
+}
+
+/**
+ * @param {number} held
+ * @param {number | undefined} size
+ */
+function part(held, size) {
+  return size ? Math.min(1, held / size) : 0;
+}
+
+/**
+ * @param {HTMLElement} parent
+ * @param {string[]} numbers
+ */
+function drawNumbers(parent, numbers) {
+  while (parent.children.length > numbers.length) parent.lastElementChild?.remove();
+  for (const [place, text] of numbers.entries()) {
+    if (!parent.children[place]) parent.append(element('span', {}));
+    setText(parent.children[place], text);
+  }
+}

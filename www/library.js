@@ -1,0 +1,261 @@
+/**
+ * What is held here and on its way: contents of the store, publications and fetches,
+ * each an entry with a row of its own.
+ */
+
+import { announce } from './announcer.js';
+import { byId, element, fill, setText } from './element.js';
+import { matches, stateOf } from './entry.js';
+import { Fetching } from './fetching.js';
+import { bytes, counted } from './format.js';
+import { HeldRow } from './heldrow.js';
+import { KeyedList } from './list.js';
+import { titleOf } from './parts.js';
+import { PublishQueue } from './publishing.js';
+import { failureWords } from './words.js';
+
+/**
+ * @typedef {import('./shoal/index.js').Peer} Peer
+ * @typedef {import('./shoal/index.js').Content} Content
+ * @typedef {import('./publishing.js').Publishing} Publishing
+ * @typedef {import('./entry.js').Entry} Entry
+ */
+
+/** From how many entries on a filter is offered. */
+const FILTER_FROM = 8;
+
+/** Fetches whose chunks are shown unasked; further ones open on request. */
+const OPEN_AT_ONCE = 3;
+
+/** Events: `change` when an entry came, went, or changed its state. */
+export class Library extends EventTarget {
+  /** @type {Map<string, Entry>} newest last */
+  #entries = new Map();
+  #filter = '';
+  #publications = 0;
+  #peer;
+  #people;
+  #queue;
+  #list;
+
+  /**
+   * @param {Peer} peer
+   * @param {import('./people.js').People} people
+   * @param {() => boolean} isOffline
+   */
+  constructor(peer, people, isOffline) {
+    super();
+    this.#peer = peer;
+    this.#people = people;
+    this.#queue = new PublishQueue(peer);
+    this.#list = new KeyedList({
+      list: byId('held-rows'),
+      more: byId('held-more'),
+      home: byId('held-title'),
+      make: (id) => new HeldRow(id, {
+        peer,
+        library: this,
+        around: (key) => ({ others: people.persons.size, holders: people.holders(key), offline: isOffline() }),
+      }),
+    });
+    byId('held-filter').querySelector('input')?.addEventListener('input', ({ target }) => {
+      this.#filter = /** @type {HTMLInputElement} */ (target).value.trim().toLowerCase();
+      this.#arrange();
+    });
+    peer.addEventListener('content', ({ detail }) => this.#noteContent(detail));
+    peer.addEventListener('transfer', ({ detail }) => this.fetch(detail.transfer.content.key));
+    people.addEventListener('people', () => this.#touchWaiting());
+    people.addEventListener('offers', () => this.#touchWaiting());
+    peer.addEventListener('state', () => this.#touchWaiting());
+  }
+
+  async load() {
+    for (const content of await this.#peer.contents()) this.#add(content.key, content, content.held);
+    this.#arrange();
+  }
+
+  /** @param {string} key */
+  get(key) {
+    return this.#entries.get(key);
+  }
+
+  /** @param {string} id */
+  show(id) {
+    this.#filter = '';
+    const input = byId('held-filter').querySelector('input');
+    if (input) input.value = '';
+    this.#arrange();
+    this.#list.show(id);
+  }
+
+  /** @param {File[]} files */
+  publish(files) {
+    for (const file of files) {
+      const id = `publication-${this.#publications += 1}`;
+      const entry = this.#add(id, { name: file.name, size: file.size, type: file.type }, 0);
+      this.#publish(entry, file);
+    }
+    this.#arrange();
+  }
+
+  /**
+   * Starts a fetch, or goes on with one.
+   *
+   * @param {string} key
+   * @param {import('./parts.js').Described} [content] what is known of it already
+   */
+  fetch(key, content) {
+    const known = this.#entries.get(key);
+    if (known && ['held', 'fetching'].includes(stateOf(known))) return;
+    const entry = known ?? this.#add(key, { ...content, key }, 0);
+    const fetching = new Fetching(this.#peer, key);
+    entry.fetching = fetching;
+    entry.open = [...this.#entries.values()].filter(({ open }) => open).length < OPEN_AT_ONCE;
+    fetching.addEventListener('change', () => {
+      if (entry.fetching !== fetching) return;
+      entry.held = fetching.progress.held;
+      if (fetching.content) entry.content = fetching.content;
+      this.#list.touch(key);
+    });
+    fetching.addEventListener('end', () => {
+      if (entry.fetching === fetching) this.#fetched(entry, fetching);
+    });
+    this.#arrange();
+  }
+
+  /**
+   * Tries a failed publication or fetch again.
+   *
+   * @param {Entry} entry
+   */
+  retry(entry) {
+    if (entry.publishing) this.#publish(entry, entry.publishing.file);
+    else this.fetch(entry.id);
+    this.#list.touch(entry.id);
+  }
+
+  /**
+   * Takes an entry off the list, with what is held of it.
+   *
+   * @param {Entry} entry
+   */
+  async remove(entry) {
+    entry.fetching?.stop();
+    entry.publishing?.stop();
+    if (entry.content.key && !entry.publishing) await this.#peer.remove(entry.content.key);
+    this.#drop(entry);
+  }
+
+  /** @param {Entry} entry */
+  touch(entry) {
+    this.#list.touch(entry.id);
+  }
+
+  /**
+   * @param {Entry} entry
+   * @param {File} file
+   */
+  #publish(entry, file) {
+    const publishing = this.#queue.add(file);
+    entry.publishing = publishing;
+    publishing.addEventListener('change', () => this.#list.touch(entry.id));
+    publishing.addEventListener('end', () => this.#published(entry, publishing));
+  }
+
+  /**
+   * @param {Entry} entry
+   * @param {Publishing} publishing
+   */
+  #published(entry, { content, error, stopped }) {
+    if (content) {
+      this.#entries.delete(entry.id);
+      this.#add(content.key, content, content.size);
+      announce(`${titleOf(content)} is shared.`);
+    } else if (stopped) {
+      this.#entries.delete(entry.id);
+    } else if (error) {
+      announce(`${titleOf(entry.content)}: ${failureWords('publish', error).title}.`);
+    }
+    this.#list.touch(entry.id);
+    this.#arrange();
+  }
+
+  /**
+   * @param {Entry} entry
+   * @param {Fetching} fetching
+   */
+  #fetched(entry, { content, error, stopped, progress }) {
+    if (progress.state === 'done' && content) {
+      entry.held = content.size;
+      announce(`${titleOf(entry.content)} is here.`);
+    } else if (stopped) {
+      entry.fetching = undefined;
+      if (entry.held === 0) this.#entries.delete(entry.id);
+    } else if (error) {
+      announce(`${titleOf(entry.content)}: ${failureWords('fetch', error).title}.`);
+    }
+    this.#list.touch(entry.id);
+    this.#arrange();
+  }
+
+  /** @param {{ content: Content, removed?: boolean }} change */
+  #noteContent({ content, removed }) {
+    const entry = this.#entries.get(content.key);
+    if (removed) {
+      if (entry) this.#drop(entry);
+    } else if (!entry) {
+      this.#add(content.key, content, content.held);
+    } else if (!entry.fetching) {
+      entry.content = content;
+      entry.held = content.held;
+      this.#list.touch(entry.id);
+    }
+    this.#arrange();
+  }
+
+  /**
+   * Adds an entry at the top, or brings the one with this id up there.
+   *
+   * @param {string} id
+   * @param {import('./parts.js').Described} content
+   * @param {number} held
+   * @returns {Entry}
+   */
+  #add(id, content, held) {
+    const entry = this.#entries.get(id) ?? { id, content, held, open: false };
+    Object.assign(entry, { content, held });
+    this.#entries.delete(id);
+    this.#entries.set(id, entry);
+    return entry;
+  }
+
+  /** @param {Entry} entry */
+  #drop(entry) {
+    if (this.#entries.get(entry.id) === entry) this.#entries.delete(entry.id);
+    this.#arrange();
+  }
+
+  #touchWaiting() {
+    for (const { id, fetching } of this.#entries.values()) {
+      if (fetching && fetching.progress.state !== 'done') this.#list.touch(id);
+    }
+  }
+
+  #arrange() {
+    const entries = [...this.#entries.values()].reverse();
+    const shown = this.#filter === '' ? entries : entries.filter(({ content }) => matches(content, this.#filter));
+    this.#list.setOrder(shown.map(({ id }) => id));
+    const held = entries.reduce((sum, entry) => sum + entry.held, 0);
+    setText(byId('held-sum'), entries.length > 0 ? `${counted(entries.length, 'content')}, ${bytes(held)}` : '');
+    byId('held-filter').hidden = entries.length < FILTER_FROM && this.#filter === '';
+    const empty = byId('held-empty');
+    empty.hidden = shown.length > 0;
+    if (entries.length === 0) {
+      fill(empty, element('p', { class: 'empty-title' }, 'Nothing is held here yet'),
+        element('p', {}, 'What you share and what you fetch stays in this browser. It is here again when you come back.'));
+    } else if (shown.length === 0) {
+      fill(empty, element('p', { class: 'empty-title' }, 'Nothing matches the filter'));
+    }
+    this.dispatchEvent(new Event('change'));
+  }
+}

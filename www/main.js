@@ -1,0 +1,87 @@
+/** Opens the peer of this page and puts the page's parts together. */
+
+import { byId, element, fill, fish, setText } from './element.js';
+import { shownName, tail } from './format.js';
+import { Library } from './library.js';
+import { LinkPanel } from './link.js';
+import { nameOf } from './names.js';
+import { notify, notifyUnreachable, settleUnreachable, unnotify } from './notices.js';
+import { Offers } from './offers.js';
+import { Peers } from './peers.js';
+import { People } from './people.js';
+import { School } from './school.js';
+import { allowSharing } from './share.js';
+import { errorNotice, NOTICES, openingNotice, STATUS } from './words.js';
+
+const namespace = new URLSearchParams(location.search).get('namespace') || 'public';
+const hasWebRtc = typeof RTCPeerConnection === 'function';
+
+setText(byId('namespace'), shownName(namespace));
+if (!hasWebRtc) notify('webrtc', NOTICES.noWebRtc, { dismissible: false });
+if (!isSecureContext) notify('http', NOTICES.plainHttp);
+
+try {
+  // Loaded here and not at the top, so that the page can say when it cannot be.
+  const { Peer } = await import('./shoal/index.js');
+  await start(await Peer.open({ namespace }));
+} catch (error) {
+  showStatus('failed');
+  byId('columns').hidden = true;
+  if (hasWebRtc) notify('opening', openingNotice(/** @type {Error} */ (error), namespace), { dismissible: false });
+}
+
+/** @param {import('./shoal/index.js').Peer} peer */
+async function start(peer) {
+  const people = new People(peer);
+  const library = new Library(peer, people, () => peer.state === 'offline');
+  const offers = new Offers(people, library, { canFetch: hasWebRtc, onchoose: () => peers.touchAll() });
+  const peers = new Peers(people, offers);
+  new School(people, peer.id);
+
+  peer.addEventListener('state', ({ detail }) => noteState(detail.state));
+  peer.addEventListener('error', ({ detail }) => noteError(detail, people));
+  people.addEventListener('people', () => settleUnreachable((id) => {
+    const person = people.persons.get(id);
+    return !person || person.linked;
+  }));
+  noteState(peer.state);
+  showSelf(peer.id);
+  allowSharing({ namespace, people, library });
+
+  await Promise.all([library.load(), people.refresh()]);
+  new LinkPanel({ people, library, canFetch: hasWebRtc, namespace });
+}
+
+/** @param {import('./shoal/index.js').Peer['state']} state */
+function noteState(state) {
+  showStatus(state);
+  if (state === 'offline') notify('state', NOTICES.offline);
+  else if (state === 'closed') notify('state', NOTICES.closed, { dismissible: false });
+  else unnotify('state');
+}
+
+/**
+ * @param {import('./shoal/index.js').ShoalError & import('./notices.js').Unreachable} error
+ * @param {People} people
+ */
+function noteError(error, people) {
+  if (error.code === 'unreachable') {
+    if (error.peer) people.unreachable(error.peer, error);
+    notifyUnreachable(error);
+  } else {
+    notify(error.code, errorNotice(error));
+  }
+}
+
+/** @param {string} state */
+function showStatus(state) {
+  byId('status').dataset.state = state;
+  setText(byId('status-words'), STATUS[state]);
+}
+
+/** @param {string} id */
+function showSelf(id) {
+  const you = byId('you');
+  fill(you, fish('self'), 'You are ', element('strong', {}, nameOf(id)), ' ', element('code', { class: 'peer-tail', title: id }, `\u2026${tail(id)}`));
+  you.hidden = false;
+}

@@ -1,0 +1,114 @@
+/**
+ * The picture of a content's chunks, each in the colour of the peer it came from. A
+ * content has up to many thousands of chunks: a cell then stands for a run of them, in
+ * the colour of its most frequent source, and fills up as they arrive.
+ */
+
+import { ALL_SLOTS, palette } from './colours.js';
+import { nextFrame } from './frame.js';
+
+/** Cells are no smaller than can be told apart, and no larger than calls for. In CSS pixels. */
+const SMALLEST = 7;
+const LARGEST = 18;
+const GAP = 2;
+const ROWS = 8;
+
+export class PieceMap {
+  /** @type {HTMLCanvasElement} */
+  canvas = document.createElement('canvas');
+  #chunks;
+  #watcher;
+  #scheme = matchMedia('(prefers-color-scheme: dark)');
+
+  /** @param {import('./chunks.js').ChunkSources} chunks */
+  constructor(chunks) {
+    this.#chunks = chunks;
+    this.canvas.className = 'piece-map';
+    this.canvas.setAttribute('role', 'img');
+    this.#watcher = new ResizeObserver(() => this.draw());
+    this.#watcher.observe(this.canvas);
+    this.#scheme.addEventListener('change', this.draw);
+  }
+
+  draw = () => nextFrame(this.#paint);
+
+  /** @param {string} text what the picture shows, for those who do not see it */
+  describe(text) {
+    if (this.canvas.getAttribute('aria-label') !== text) this.canvas.setAttribute('aria-label', text);
+  }
+
+  [Symbol.dispose]() {
+    this.#watcher.disconnect();
+    this.#scheme.removeEventListener('change', this.draw);
+  }
+
+  #paint = () => {
+    const width = this.canvas.clientWidth;
+    if (width === 0) return;
+    const { slots } = this.#chunks;
+    const { columns, rows, pitch, run } = layOut(slots.length, width);
+    const height = rows * pitch - GAP;
+    const scale = devicePixelRatio;
+    if (this.canvas.width !== Math.round(width * scale) || this.canvas.height !== Math.round(height * scale)) {
+      this.canvas.width = Math.round(width * scale);
+      this.canvas.height = Math.round(height * scale);
+      this.canvas.style.height = `${height}px`;
+    }
+    const context = this.canvas.getContext('2d');
+    if (!context) return;
+    const colours = palette();
+    context.setTransform(scale, 0, 0, scale, 0, 0);
+    context.clearRect(0, 0, width, height);
+    const cells = Math.ceil(slots.length / run);
+    const side = pitch - GAP;
+    for (let cell = 0; cell < cells; cell += 1) {
+      const x = (cell % columns) * pitch;
+      const y = Math.floor(cell / columns) * pitch;
+      const { slot, part } = mostOf(slots, cell * run, Math.min(slots.length, (cell + 1) * run));
+      context.fillStyle = colours.empty;
+      context.fillRect(x, y, side, side);
+      if (part === 0) continue;
+      // From below, as water rises; a single chunk of a long run is still seen.
+      const filled = Math.max(1, Math.round(side * part));
+      context.fillStyle = colours[slot];
+      context.fillRect(x, y + side - filled, side, filled);
+    }
+  };
+}
+
+/**
+ * The grid: as large cells as fit in the rows, and runs where one cell per chunk does not.
+ *
+ * @param {number} chunks
+ * @param {number} width
+ */
+function layOut(chunks, width) {
+  for (let side = LARGEST; side >= SMALLEST; side -= 1) {
+    const pitch = side + GAP;
+    const columns = Math.floor((width + GAP) / pitch);
+    const rows = Math.ceil(chunks / columns);
+    if (rows <= Math.max(1, Math.floor((ROWS * SMALLEST) / side))) return { columns, rows, pitch, run: 1 };
+  }
+  const pitch = SMALLEST + GAP;
+  const columns = Math.floor((width + GAP) / pitch);
+  const run = Math.ceil(chunks / (columns * ROWS));
+  return { columns, rows: Math.ceil(Math.ceil(chunks / run) / columns), pitch, run };
+}
+
+const tally = new Uint32Array(ALL_SLOTS.length + 1);
+
+/**
+ * @param {Uint8Array} slots
+ * @param {number} from
+ * @param {number} to
+ * @returns {{ slot: string, part: number }}
+ */
+function mostOf(slots, from, to) {
+  tally.fill(0);
+  for (let index = from; index < to; index += 1) tally[slots[index]] += 1;
+  let best = 1;
+  for (let place = 2; place < tally.length; place += 1) {
+    if (tally[place] > tally[best]) best = place;
+  }
+  return { slot: ALL_SLOTS[best - 1], part: (to - from - tally[0]) / (to - from) };
+}

@@ -1,0 +1,62 @@
+/** Writing content out of the browser's store to where a person wants it. */
+
+import { shownName } from './format.js';
+
+/** What the file systems people use do not allow in a name. */
+const FORBIDDEN = /[\\/:*?"<>|]/gu;
+
+/** The browser has read an object URL long before this, in milliseconds. A guess. */
+const URL_LIVES = 60_000;
+
+/**
+ * @param {import('./shoal/index.js').Peer} peer
+ * @param {import('./shoal/index.js').Content} content
+ * @returns {Promise<boolean>} whether it was saved; false when the person changed their mind
+ */
+export async function save(peer, content) {
+  const name = fileName(content);
+  const place = await choosePlace(name);
+  if (place === 'cancelled') return false;
+  const transfer = await peer.fetch(content.key);
+  if (place === 'downloads') {
+    download(await transfer.blob(), name);
+  } else {
+    await transfer.stream().pipeTo(await place.createWritable());
+  }
+  return true;
+}
+
+/**
+ * @param {import('./shoal/index.js').Content} content
+ */
+function fileName({ name, key }) {
+  const clean = shownName(name).replace(FORBIDDEN, '_').replace(/^\.+|[. ]+$/gu, '');
+  return clean || key;
+}
+
+/**
+ * @param {string} suggestedName
+ * @returns {Promise<FileSystemFileHandle | 'downloads' | 'cancelled'>}
+ */
+async function choosePlace(suggestedName) {
+  if (!window.showSaveFilePicker) return 'downloads';
+  try {
+    return await window.showSaveFilePicker({ suggestedName });
+  } catch (error) {
+    // Some names, and pages inside frames, get no picker at all.
+    return /** @type {Error} */ (error).name === 'AbortError' ? 'cancelled' : 'downloads';
+  }
+}
+
+/**
+ * @param {Blob} blob
+ * @param {string} name
+ */
+function download(blob, name) {
+  const url = URL.createObjectURL(blob);
+  const anchor = document.createElement('a');
+  anchor.href = url;
+  anchor.download = name;
+  anchor.click();
+  setTimeout(() => URL.revokeObjectURL(url), URL_LIVES);
+}

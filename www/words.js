@@ -1,0 +1,317 @@
+/**
+ * What the page says about every state and every error. All texts that depend on a
+ * state are here, so that they can be read, and translated, together.
+ */
+
+import { bytes, counted } from './format.js';
+
+/** @typedef {import('./shoal/index.js').Code} Code */
+
+/** @type {Record<string, string>} */
+export const STATUS = {
+  opening: 'Opening',
+  connecting: 'Connecting to the rendezvous',
+  online: 'Online',
+  offline: 'Rendezvous offline',
+  closed: 'Closed',
+  failed: 'Not running',
+};
+
+/**
+ * Why something ended or does not go on, by the code of its ShoalError.
+ *
+ * @type {Record<Code, string>}
+ */
+const REASONS = {
+  'aborted': 'It was stopped.',
+  'closed': 'This page\u2019s peer was closed. Reload the page to go on.',
+  'invalid-argument': 'The peer did not accept what the page asked of it.',
+  'invalid-key': 'This is not a content key.',
+  'invalid-content': 'The chunks that came did not match the key, so they were dropped.',
+  'not-held': 'No peer here holds it now.',
+  'timeout': 'It took too long.',
+  'quota': 'The disk space this browser gives to the page is used up.',
+  'store-failed': 'This browser\u2019s store failed.',
+  'rendezvous': 'The rendezvous refused.',
+  'unreachable': 'None of the peers that hold it could be reached.',
+  'unsupported': 'This browser cannot do it.',
+  'limit': 'The peers that hold it have no room for one more fetch.',
+  'engine-crashed': 'The engine stopped.',
+};
+
+/**
+ * @param {{ code?: Code, message?: string } | undefined} error
+ */
+export function reason(error) {
+  if (error?.code && error.code in REASONS) return REASONS[error.code];
+  return error?.message || 'Something went wrong.';
+}
+
+/**
+ * A state in words: what is so, and what that means or what to do.
+ *
+ * @typedef {object} Words
+ * @property {string} title
+ * @property {string} [text]
+ * @property {'calm' | 'busy' | 'wait' | 'stop' | 'done'} tone
+ */
+
+/**
+ * What is known around a fetch that explains why it does not move.
+ *
+ * @typedef {object} Surroundings
+ * @property {number} others    peers that are here
+ * @property {number} holders   peers here that offer the content
+ * @property {boolean} offline  the rendezvous is not reachable
+ */
+
+/**
+ * @param {import('./shoal/index.js').Progress} progress
+ * @param {Surroundings} around
+ * @returns {Words}
+ */
+export function fetchWords(progress, around) {
+  if (progress.state === 'done') return { title: 'Held here', tone: 'done' };
+  if (progress.state === 'fetching') {
+    const { length } = progress.sources;
+    return { title: length > 0 ? `Fetching from ${counted(length, 'peer')}` : 'Fetching', tone: 'busy' };
+  }
+  return waitingWords(progress, around);
+}
+
+/**
+ * @param {import('./shoal/index.js').Progress} progress
+ * @param {Surroundings} around
+ * @returns {Words}
+ */
+function waitingWords(progress, { others, holders, offline }) {
+  const kept = progress.held > 0 ? `The ${bytes(progress.held)} that came are kept. ` : '';
+  switch (progress.reason) {
+    case 'quota':
+      return {
+        title: 'Waiting: the disk is full',
+        text: `${kept}Remove something held here or free space on the disk; it goes on by itself.`,
+        tone: 'stop',
+      };
+    case 'unreachable':
+      return {
+        title: 'Waiting: no connection to its holders',
+        text: `${counted(holders, 'peer here offers', 'peers here offer')} it, but none could be reached from this network. It keeps trying.`,
+        tone: 'wait',
+      };
+    case 'limit':
+      return { title: 'Waiting: its holders are busy', text: `${kept}It goes on when one of them has room.`, tone: 'wait' };
+    case 'store-failed':
+      return { title: 'Waiting: the store failed', text: 'This browser could not write to its store. It tries again.', tone: 'stop' };
+    case 'engine-crashed':
+      return { title: 'Waiting: the engine starts again', text: `${kept}It goes on by itself.`, tone: 'wait' };
+    default:
+  }
+  if (progress.state === 'paused') return { title: 'Paused', text: kept.trim() || undefined, tone: 'wait' };
+  if (holders > 0) {
+    return {
+      title: progress.state === 'searching' ? 'Searching: asking its holders' : 'Waiting: connecting to its holders',
+      text: `${counted(holders, 'peer here offers', 'peers here offer')} it.`,
+      tone: 'busy',
+    };
+  }
+  if (offline) {
+    return {
+      title: 'Waiting: the rendezvous is offline',
+      text: `${kept}No peer that is linked holds it. New peers are found when the rendezvous is back.`,
+      tone: 'wait',
+    };
+  }
+  if (progress.held > 0) {
+    return { title: 'Waiting: all its holders have gone', text: `${kept}It goes on when one of them is back.`, tone: 'wait' };
+  }
+  if (progress.state === 'searching' && progress.reason !== 'not-held') {
+    return { title: 'Searching for a holder', text: 'Asking the peers that are here.', tone: 'busy' };
+  }
+  return {
+    title: 'No holder yet',
+    text: others === 0
+      ? 'Nobody else is here. It starts by itself when a peer that holds it comes.'
+      : `${counted(others, 'peer is', 'peers are')} here and none of them holds it. It starts by itself when one comes that does.`,
+    tone: 'wait',
+  };
+}
+
+/**
+ * Why a publication or a fetch ended without success.
+ *
+ * @param {'publish' | 'fetch'} kind
+ * @param {{ code?: Code, message?: string }} error
+ * @returns {Words}
+ */
+export function failureWords(kind, error) {
+  const title = kind === 'publish' ? 'Not shared' : 'Not fetched';
+  if (error.code === 'quota') {
+    return { title: `${title}: the disk is full`, text: 'Remove something held here or free space on the disk, then try again.', tone: 'stop' };
+  }
+  return { title, text: reason(error), tone: 'stop' };
+}
+
+/**
+ * @typedef {{ host: number, srflx: number, relay: number }} Candidates
+ */
+
+/**
+ * What is missing for a connection, judged by the addresses that each side found.
+ *
+ * @param {{ local: Candidates, remote: Candidates }} candidates
+ * @returns {string}
+ */
+export function diagnosis({ local, remote }) {
+  if (local.host + local.srflx + local.relay === 0) {
+    return 'This browser found no address of its own. A setting, an extension or a VPN may keep WebRTC from using the network.';
+  }
+  if (remote.host + remote.srflx + remote.relay === 0) {
+    return 'The other peer sent no address. It may have gone, or its browser keeps WebRTC from using the network.';
+  }
+  if (local.srflx === 0 && local.relay === 0) {
+    return 'STUN found no public address for this browser, so only peers in the same network can reach it. No STUN server answered, or UDP is blocked.';
+  }
+  if (remote.srflx === 0 && remote.relay === 0) {
+    return 'STUN found no public address for the other peer, so only peers in its own network can reach it.';
+  }
+  if (local.relay === 0 && remote.relay === 0) {
+    return 'Both sides have a public address, but their networks let no direct connection through. A TURN server would relay it; this rendezvous names none, or it did not answer.';
+  }
+  return 'Addresses of every kind were tried, the TURN relay too, and none got through. A firewall may block UDP and TURN.';
+}
+
+/** What each kind of candidate is to a person, in the order of the table. */
+export const CANDIDATES = /** @type {const} */ ([
+  ['host', 'Own address'],
+  ['srflx', 'Public address, from STUN'],
+  ['relay', 'Relay, from TURN'],
+]);
+
+/**
+ * @typedef {object} NoticeWords
+ * @property {string} title
+ * @property {string} text
+ * @property {'wait' | 'stop' | 'calm'} tone
+ */
+
+/** @type {Record<string, NoticeWords>} */
+export const NOTICES = {
+  noWebRtc: {
+    title: 'This browser has no WebRTC',
+    text: 'Peers cannot connect to it, so nothing can be fetched or shared from here. It may be switched off in a setting or by an extension. What is held here can still be saved.',
+    tone: 'stop',
+  },
+  plainHttp: {
+    title: 'This page came over plain HTTP',
+    text: 'The browser keeps no identity for such a page: it lasts for this tab only, and each tab is a peer of its own. Open the page over HTTPS or on localhost to stay the same peer.',
+    tone: 'calm',
+  },
+  offline: {
+    title: 'The rendezvous is offline',
+    text: 'The links to peers keep working, and running fetches go on. New peers cannot be found until it is back; this page tries again by itself.',
+    tone: 'wait',
+  },
+  quota: {
+    title: 'The disk is full',
+    text: 'What is held stays. Fetches wait until there is room: remove something held here or free space on the disk.',
+    tone: 'stop',
+  },
+  engineCrashed: {
+    title: 'The engine was started again',
+    text: 'It had stopped. Everything that was stored is still held, and fetches go on.',
+    tone: 'calm',
+  },
+  closed: {
+    title: 'The peer of this page was closed',
+    text: 'Reload the page to share and fetch again.',
+    tone: 'stop',
+  },
+};
+
+/**
+ * @param {{ code?: Code, message?: string }} error
+ * @returns {NoticeWords}
+ */
+export function errorNotice(error) {
+  switch (error.code) {
+    case 'quota': return NOTICES.quota;
+    case 'engine-crashed': return NOTICES.engineCrashed;
+    case 'closed': return NOTICES.closed;
+    case 'unsupported': return { title: 'This browser lacks something Shoal needs', text: error.message || reason(error), tone: 'stop' };
+    case 'store-failed': return { title: 'This browser\u2019s store failed', text: error.message || reason(error), tone: 'stop' };
+    case 'rendezvous': return { title: 'The rendezvous refused', text: error.message || reason(error), tone: 'wait' };
+    case 'limit': return { title: 'A limit was reached', text: error.message || reason(error), tone: 'wait' };
+    default: return { title: 'Something went wrong', text: error.message || reason(error), tone: 'wait' };
+  }
+}
+
+/**
+ * Why the page cannot run at all.
+ *
+ * @param {{ code?: Code, message?: string } | undefined} error
+ * @param {string} namespace
+ * @returns {NoticeWords}
+ */
+export function openingNotice(error, namespace) {
+  switch (error?.code) {
+    case 'invalid-argument':
+      return {
+        title: 'This namespace cannot be opened',
+        text: `\u201c${namespace}\u201d is not the name of a namespace. Check the address of this page.`,
+        tone: 'stop',
+      };
+    case 'store-failed':
+      return {
+        title: 'This browser\u2019s store cannot be opened',
+        text: 'Shoal keeps content in IndexedDB. A private window or a full disk may forbid it; another window may work.',
+        tone: 'stop',
+      };
+    case 'quota':
+      return { title: 'The disk is full', text: 'Shoal cannot open its store. Free space on the disk and reload the page.', tone: 'stop' };
+    case 'unsupported':
+      return { title: 'This browser cannot run Shoal', text: error.message || 'A browser of the last two years can.', tone: 'stop' };
+    default:
+      return {
+        title: 'Shoal did not start',
+        text: `${error?.message || 'Its package could not be loaded.'} Reload the page to try again.`,
+        tone: 'stop',
+      };
+  }
+}
+
+/**
+ * What the person is asked before files are shared.
+ *
+ * @param {File[]} files
+ * @param {string} namespace
+ * @param {number} others
+ */
+export function shareWords(files, namespace, others) {
+  const size = files.reduce((sum, file) => sum + file.size, 0);
+  const them = files.length === 1 ? 'it' : 'them';
+  const their = files.length === 1 ? 'its' : 'their';
+  const here = others === 0 ? 'Nobody else is here now.' : `${counted(others, 'peer is', 'peers are')} here now.`;
+  return {
+    title: `Share ${counted(files.length, 'file')} (${bytes(size)})?`,
+    where: ['In namespace ', namespace, `: everyone who opens this page there can see ${their} ${files.length === 1 ? 'name' : 'names'} and fetch ${them}. ${here}`],
+    after: `${files.length === 1 ? 'It is' : 'They are'} offered whenever this page is open in this browser. You can remove ${them} again, but not the copies that others have fetched.`,
+  };
+}
+
+/**
+ * What the person is asked before content is removed.
+ *
+ * @param {string} name
+ * @param {number} holders
+ * @param {boolean} partial
+ */
+export function removeWords(name, holders, partial) {
+  let rest = 'No peer that is here offers it: it may be the only copy.';
+  if (holders > 0) rest = `${counted(holders, 'peer here still offers', 'peers here still offer')} it, so it can be fetched again.`;
+  return {
+    title: 'Remove this from the browser?',
+    name,
+    text: `It is no longer offered from here, and ${partial ? 'the chunks that came are' : 'its bytes are'} deleted. ${rest}`,
+  };
+}
