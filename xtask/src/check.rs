@@ -27,7 +27,13 @@ const ADVISORIES_WITHIN: Duration = Duration::from_secs(60);
 /// Runs all checks; the first that fails ends it.
 pub fn all() -> Result<()> {
     step("cargo fmt", || {
-        run(&mut cargo(&["fmt", "--all", "--check"]))
+        run(&mut cargo(&["fmt", "--all", "--check"]))?;
+        run(&mut cargo(&[
+            "fmt",
+            "--manifest-path",
+            "fuzz/Cargo.toml",
+            "--check",
+        ]))
     })?;
     step("cargo clippy, native", || {
         clippy(&["--workspace", "--all-targets"])

@@ -17,7 +17,8 @@ mod test;
 mod tools;
 mod wasm;
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -51,8 +52,8 @@ enum Command {
     Fuzz(fuzz::Options),
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
         Command::Build => server::build(),
         Command::Demo { args } => server::demo(&args),
         Command::Check => check::all(),
@@ -60,5 +61,20 @@ fn main() -> Result<()> {
         Command::Package => package::pack(),
         Command::Bench(options) => bench::run_benchmarks(&options),
         Command::Fuzz(options) => fuzz::run_targets(&options),
+    };
+    if let Err(error) = result {
+        // The chain alone: a trace of this program tells nobody what to do.
+        for (depth, cause) in error.chain().enumerate() {
+            eprintln!(
+                "{}{cause}",
+                if depth == 0 {
+                    "error: "
+                } else {
+                    "    because: "
+                }
+            );
+        }
+        return ExitCode::FAILURE;
     }
+    ExitCode::SUCCESS
 }
