@@ -5,9 +5,23 @@
 //! store; [`io`] is its whole seam to the driver that has them. So the same logic runs in a
 //! browser, natively, and in tests on virtual time.
 
+mod assembly;
+mod catalogs;
+mod contents;
+mod fetch;
 pub mod io;
+mod link;
+mod links;
 mod node;
+mod policy;
+mod publishing;
+mod random;
+mod rate;
+mod rendezvous;
+mod source;
 mod store;
+mod transfers;
+mod upload;
 
 pub use node::Node;
 pub use store::MemoryStore;

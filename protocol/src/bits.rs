@@ -76,6 +76,32 @@ impl Bits {
         true
     }
 
+    /// The numbers that are in both sets: from about `start` (its word of 64) to the end,
+    /// then from 0.
+    pub fn common_from<'a>(
+        &'a self,
+        other: &'a Bits,
+        start: u32,
+    ) -> impl Iterator<Item = u32> + 'a {
+        let words = self.words.len().min(other.words.len());
+        let first = if words == 0 {
+            0
+        } else {
+            start as usize / 64 % words
+        };
+        (first..words).chain(0..first).flat_map(move |at| {
+            let mut rest = self.words[at] & other.words[at];
+            core::iter::from_fn(move || {
+                if rest == 0 {
+                    return None;
+                }
+                let bit = rest.trailing_zeros();
+                rest &= rest - 1;
+                Some(at as u32 * 64 + bit)
+            })
+        })
+    }
+
     /// The numbers in the set, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.words.iter().enumerate().flat_map(|(at, &word)| {
@@ -161,6 +187,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn common_numbers_are_found_once(left: Vec<u16>, right: Vec<u16>, start: u32) {
+            let set = |picks: &[u16]| {
+                let mut bits = Bits::new(300);
+                picks.iter().for_each(|pick| { bits.insert(u32::from(pick % 300)); });
+                bits
+            };
+            let (left, right) = (set(&left), set(&right));
+            let mut common: Vec<u32> = left.common_from(&right, start).collect();
+            common.sort_unstable();
+            let expected: Vec<u32> = left.iter().filter(|&index| right.contains(index)).collect();
+            prop_assert_eq!(common, expected);
+        }
+
         #[test]
         fn sets_survive_the_wire(len in 0u32..600, picks: Vec<u32>) {
             let mut bits = Bits::new(len);

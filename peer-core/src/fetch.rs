@@ -1,0 +1,332 @@
+//! Fetching one content: which chunk to ask of whom, and what came of it.
+//!
+//! Rarest first with a seeded tie-break, or first what somebody waits to read; when nothing
+//! is left to ask for, the slowest chunks are asked of a second source, and the loser is
+//! cancelled. Source: BitTorrent's piece selection (Cohen 2003, sections 2.4.1 to 2.4.4).
+
+use crate::{
+    io::{Code, Progress, ProgressState, Slot, SourceProgress},
+    policy,
+    random::Random,
+    rate::Rate,
+    source::Source,
+};
+use shoal_protocol::{
+    bits::Bits,
+    id::PeerId,
+    proof::{Proof, VerifiedChunk},
+    time::Timestamp,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// The chunk-wise part of a fetch: begins when the proof is known.
+#[derive(Debug)]
+pub(crate) struct Chunks {
+    pub(crate) proof: Arc<Proof>,
+    pub(crate) slot: Slot,
+    /// In the store.
+    pub(crate) held: Bits,
+    /// Neither held, nor being stored, nor asked for.
+    free: Bits,
+    /// Asked for: how many sources, and since when.
+    asked: BTreeMap<u32, (u8, Timestamp)>,
+    /// Verified, waiting for a store transaction.
+    pub(crate) ready: Vec<(VerifiedChunk, PeerId)>,
+    /// In a store transaction.
+    pub(crate) writing: usize,
+    /// Number of sources that hold each chunk.
+    availability: Vec<u16>,
+    /// Chunks somebody waits to read.
+    pub(crate) urgent: BTreeSet<u32>,
+}
+
+impl Chunks {
+    pub(crate) fn new(proof: Arc<Proof>, slot: Slot, held: Bits) -> Self {
+        let chunks = proof.size().chunks();
+        let mut free = Bits::full(chunks);
+        held.iter().for_each(|index| {
+            free.remove(index);
+        });
+        Self {
+            proof,
+            slot,
+            held,
+            free,
+            asked: BTreeMap::new(),
+            ready: Vec::new(),
+            writing: 0,
+            availability: vec![0; chunks as usize],
+            urgent: BTreeSet::new(),
+        }
+    }
+
+    /// Chunks that take memory: asked for, or waiting to be stored.
+    pub(crate) fn in_memory(&self) -> usize {
+        self.asked.len() + self.ready.len() + self.writing
+    }
+
+    /// Whether a chunk that arrives is still of use.
+    pub(crate) fn needs(&self, index: u32) -> bool {
+        self.free.contains(index) || self.asked.contains_key(&index)
+    }
+
+    /// A source no longer owes a chunk.
+    pub(crate) fn release(&mut self, index: u32) {
+        if let Some((copies, _)) = self.asked.get_mut(&index) {
+            *copies -= 1;
+            if *copies == 0 {
+                self.asked.remove(&index);
+                self.free.insert(index);
+            }
+        }
+    }
+
+    /// A chunk has verified; nobody is asked for it any more.
+    pub(crate) fn arrived(&mut self, chunk: VerifiedChunk, from: PeerId) {
+        self.asked.remove(&chunk.index());
+        self.free.remove(chunk.index());
+        self.ready.push((chunk, from));
+    }
+
+    /// A chunk could not be stored.
+    pub(crate) fn not_stored(&mut self, index: u32) {
+        self.free.insert(index);
+    }
+
+    /// A chunk is in the store.
+    pub(crate) fn stored(&mut self, index: u32) {
+        self.held.insert(index);
+        self.free.remove(index);
+        self.urgent.remove(&index);
+    }
+
+    pub(crate) fn count_source(&mut self, have: &Bits, by: i32) {
+        have.iter().for_each(|index| self.count_chunk(index, by));
+    }
+
+    pub(crate) fn count_chunk(&mut self, index: u32, by: i32) {
+        if let Some(count) = self.availability.get_mut(index as usize) {
+            *count = count.saturating_add_signed(by as i16);
+        }
+    }
+
+    /// Chooses the next chunk to ask of a source, and notes that it is asked for.
+    fn pick(
+        &mut self,
+        now: Timestamp,
+        source: &Source,
+        owes: &BTreeSet<u32>,
+        random: &mut Random,
+    ) -> Option<u32> {
+        let have = source.have.as_ref()?;
+        let wanted = |index: &u32| self.free.contains(*index) && have.contains(*index);
+        let index = self
+            .urgent
+            .iter()
+            .copied()
+            .find(wanted)
+            .or_else(|| self.rarest(have, random));
+        if let Some(index) = index {
+            self.free.remove(index);
+            self.asked.insert(index, (1, now));
+            return Some(index);
+        }
+        let open = |(index, (copies, _)): &(&u32, &(u8, Timestamp))| {
+            *copies < policy::COPIES_MAX && have.contains(**index) && !owes.contains(*index)
+        };
+        let (&index, _) = self
+            .asked
+            .iter()
+            .filter(open)
+            .min_by_key(|(_, (_, since))| *since)?;
+        if let Some((copies, _)) = self.asked.get_mut(&index) {
+            *copies += 1;
+        }
+        Some(index)
+    }
+
+    fn rarest(&self, have: &Bits, random: &mut Random) -> Option<u32> {
+        let start = random.below(self.free.len());
+        let sample = self
+            .free
+            .common_from(have, start)
+            .take(policy::RAREST_SAMPLE);
+        let mut best: Option<(u16, u32)> = None;
+        let mut ties = 0;
+        for index in sample {
+            let count = self.availability[index as usize];
+            match best {
+                Some((least, _)) if count > least => continue,
+                Some((least, _)) if count == least => ties += 1,
+                _ => ties = 1,
+            }
+            // Each of the ties is as likely to stay (reservoir sampling, Vitter 1985).
+            if random.below(ties) == 0 {
+                best = Some((count, index));
+            }
+        }
+        best.map(|(_, index)| index)
+    }
+}
+
+/// A content that is being fetched.
+#[derive(Debug)]
+pub(crate) struct Fetch {
+    /// `None` until the proof has come.
+    pub(crate) chunks: Option<Chunks>,
+    pub(crate) sources: BTreeMap<PeerId, Source>,
+    /// Which chunks each source owes.
+    pub(crate) owed: BTreeMap<PeerId, BTreeSet<u32>>,
+    /// The last chunk, which came with the proof, until the content is recorded.
+    pub(crate) last: Option<(VerifiedChunk, PeerId)>,
+    /// Whether the record with the proof is in the store.
+    pub(crate) recorded: bool,
+    /// Whom the proof was asked of last, and when.
+    pub(crate) proof_asked: Option<(PeerId, Timestamp)>,
+    /// The store does not take chunks, until then.
+    pub(crate) store_full: Option<(Code, Timestamp)>,
+    /// Whether somebody was asked who holds it, and why there is nobody.
+    pub(crate) searched: bool,
+    pub(crate) trouble: Code,
+    pub(crate) rate: Rate,
+    pub(crate) reported: Option<Timestamp>,
+    pub(crate) changed: bool,
+}
+
+impl Fetch {
+    pub(crate) fn new() -> Self {
+        Self {
+            chunks: None,
+            sources: BTreeMap::new(),
+            owed: BTreeMap::new(),
+            last: None,
+            recorded: false,
+            proof_asked: None,
+            store_full: None,
+            searched: false,
+            trouble: Code::NotHeld,
+            rate: Rate::default(),
+            reported: None,
+            changed: true,
+        }
+    }
+
+    /// Chooses chunks to ask for, at most `budget`; each with the source to ask.
+    pub(crate) fn schedule(
+        &mut self,
+        now: Timestamp,
+        budget: usize,
+        random: &mut Random,
+    ) -> Vec<(PeerId, u32)> {
+        let mut picks = Vec::new();
+        let Some(chunks) = &mut self.chunks else {
+            return picks;
+        };
+        if self.store_full.is_some() || !self.recorded {
+            return picks;
+        }
+        // Sources take turns, so that a budget that is short is shared.
+        let mut open: Vec<PeerId> = self.sources.keys().copied().collect();
+        while !open.is_empty() {
+            open.retain(|peer| {
+                let Some(source) = self.sources.get_mut(peer) else {
+                    return false;
+                };
+                if source.room(now) == 0 || chunks.in_memory() >= budget {
+                    return false;
+                }
+                let owes = self.owed.entry(*peer).or_default();
+                let Some(index) = chunks.pick(now, source, owes, random) else {
+                    return false;
+                };
+                owes.insert(index);
+                source.asked(now, 1);
+                picks.push((*peer, index));
+                true
+            });
+        }
+        picks
+    }
+
+    /// A source no longer owes anything; returns what it owed.
+    pub(crate) fn release_all(&mut self, peer: PeerId) -> BTreeSet<u32> {
+        let owed = self.owed.remove(&peer).unwrap_or_default();
+        if let Some(source) = self.sources.get_mut(&peer) {
+            source.released(owed.len());
+        }
+        if let Some(chunks) = &mut self.chunks {
+            owed.iter().for_each(|index| chunks.release(*index));
+        }
+        owed
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.chunks
+            .as_ref()
+            .is_some_and(|chunks| chunks.held.is_full())
+    }
+
+    pub(crate) fn progress(&self, now: Timestamp) -> Progress {
+        let size = self.chunks.as_ref().map(|chunks| chunks.proof.size());
+        let held = self
+            .chunks
+            .as_ref()
+            .map_or(0, |chunks| held_bytes(chunks.proof.size(), &chunks.held));
+        let rate = self.rate.get(now);
+        let usable = self.sources.values().any(|source| match &self.chunks {
+            Some(chunks) => {
+                source.in_flight > 0
+                    || source
+                        .have
+                        .as_ref()
+                        .is_some_and(|have| chunks.free.common_from(have, 0).next().is_some())
+            }
+            None => true,
+        });
+        let busy = self
+            .chunks
+            .as_ref()
+            .is_some_and(|chunks| chunks.in_memory() > 0);
+        let (state, reason) = match self.store_full {
+            _ if self.is_complete() => (ProgressState::Done, None),
+            Some((code, _)) => (ProgressState::Waiting, Some(code)),
+            None if usable || busy => (ProgressState::Fetching, None),
+            None if !self.searched => (ProgressState::Searching, None),
+            None => (ProgressState::Waiting, Some(self.trouble)),
+        };
+        let left = size.map_or(0, |size| size.bytes() - held);
+        let sources = self
+            .sources
+            .iter()
+            .filter(|(_, source)| source.bytes > 0 || source.in_flight > 0);
+        Progress {
+            state,
+            reason,
+            held,
+            size: size.map(|size| size.bytes()),
+            rate,
+            seconds_left: (rate > 0.0 && left > 0).then(|| left as f64 / rate),
+            sources: sources
+                .map(|(&peer, source)| SourceProgress {
+                    peer,
+                    bytes: source.bytes,
+                    rate: source.rate.get(now),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Bytes of the chunks in a set.
+pub(crate) fn held_bytes(size: shoal_protocol::content::ContentSize, held: &Bits) -> u64 {
+    let last = size.chunks() - 1;
+    let full = u64::from(held.count()) * shoal_protocol::content::CHUNK_SIZE as u64;
+    if !held.contains(last) {
+        return full;
+    }
+    let last_len = size.chunk_len(last).unwrap_or_default() as u64;
+    full + last_len - shoal_protocol::content::CHUNK_SIZE as u64
+}

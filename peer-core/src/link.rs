@@ -1,0 +1,531 @@
+//! One link: its negotiation by signals, the peer connection below it, and the handshake
+//! inside its channels.
+//!
+//! Whoever wants the link sends `link`; after `accept` the smaller peer id offers. When both
+//! channels are open each side sends `Hello` and `Auth`; the link is up once the other
+//! side's `Auth` has verified against the offer and answer this side knows.
+
+use crate::io::{CandidateCounts, Candidates};
+use shoal_protocol::{
+    VERSIONS,
+    candidate::{Candidate, CandidateKind},
+    common_version,
+    control::{AuthPayload, ControlMessage, MAX_CONTROL, Role},
+    id::{LinkId, Nonce, PeerId, Signature},
+    namespace::Namespace,
+    signal::{
+        Answer, Description, Fingerprint, Refusal, SIGNAL_LIFETIME, Setup, Signal, SignalBody,
+        offer_hash, role_of, transcript_hash,
+    },
+    signed::{Payload, Signed},
+    time::Timestamp,
+};
+use std::{collections::VecDeque, time::Duration};
+
+/// How long the other side may take to accept. Guess: a round trip through the rendezvous
+/// and a busy page.
+const ASK_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a connection may take from accept to open channels. Guess: browsers give up
+/// checking candidates after some 15 to 30 s.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long `Hello` and `Auth` may take. Guess.
+const AUTH_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most candidates of one side. Guess: ten times the usual.
+const MAX_CANDIDATES: u16 = 100;
+
+/// What a link wants done, or tells.
+#[derive(Debug)]
+pub(crate) enum LinkAction {
+    Open(Role),
+    SetRemote(Description),
+    AddCandidate(Option<Candidate>),
+    /// Sign `payload` as signal number `n`.
+    SignSignal {
+        n: u32,
+        payload: String,
+    },
+    SendSignal(Signed),
+    SignAuth(String),
+    SendControl(ControlMessage),
+    Up,
+}
+
+/// Why a link ended before its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LinkFailure {
+    /// The other side does not want it.
+    Refused(Refusal),
+    /// Nothing came for too long, in the named step.
+    Timeout(&'static str),
+    /// The browser could not connect.
+    Connection(String),
+    /// The other end is not the peer it claims to be.
+    Auth(&'static str),
+    /// The other side broke the protocol.
+    Protocol(String),
+    /// This side could not sign.
+    Signing,
+}
+
+#[derive(Debug, PartialEq)]
+enum State {
+    /// This side has sent `link`.
+    Asking,
+    /// Both agreed; descriptions and candidates travel.
+    Connecting,
+    /// The channels are open.
+    Authenticating {
+        hello: bool,
+        sent: bool,
+        verified: bool,
+    },
+    Up,
+}
+
+/// A signal of this side that waits for its signature.
+#[derive(Debug)]
+struct Outgoing {
+    n: u32,
+    payload: String,
+    sig: Option<Signature>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) id: LinkId,
+    own: PeerId,
+    pub(crate) peer: PeerId,
+    namespace: Namespace,
+    role: Role,
+    state: State,
+    deadline: Timestamp,
+    nonce: Nonce,
+    next_n: u32,
+    /// Highest number of a signal of the other side, and its nonce.
+    heard: Option<(u32, Nonce)>,
+    their_versions: Vec<u16>,
+    outgoing: VecDeque<Outgoing>,
+    offer: Option<String>,
+    answer: Option<String>,
+    remote: Option<Description>,
+    auth: Option<String>,
+    candidates: Candidates,
+    actions: VecDeque<LinkAction>,
+}
+
+type Outcome = Result<(), LinkFailure>;
+
+impl Link {
+    /// Asks `peer` for a link.
+    pub(crate) fn ask(
+        now: Timestamp,
+        id: LinkId,
+        own: PeerId,
+        peer: PeerId,
+        namespace: Namespace,
+        nonce: Nonce,
+    ) -> Self {
+        let mut link = Self::new(now, id, own, peer, namespace, nonce);
+        link.send_signal(now, SignalBody::Link);
+        link
+    }
+
+    /// Accepts the link `peer` asked for.
+    pub(crate) fn accept(now: Timestamp, own: PeerId, nonce: Nonce, asked: &Signal) -> Self {
+        let mut link = Self::new(
+            now,
+            asked.link,
+            own,
+            asked.from,
+            asked.namespace.clone(),
+            nonce,
+        );
+        link.heard = Some((asked.n, asked.nonce));
+        link.their_versions = asked.versions.clone();
+        link.send_signal(now, SignalBody::Accept);
+        link.connect(now);
+        link
+    }
+
+    fn new(
+        now: Timestamp,
+        id: LinkId,
+        own: PeerId,
+        peer: PeerId,
+        namespace: Namespace,
+        nonce: Nonce,
+    ) -> Self {
+        Self {
+            id,
+            own,
+            peer,
+            namespace,
+            role: role_of(own, peer),
+            state: State::Asking,
+            deadline: now + ASK_TIMEOUT,
+            nonce,
+            next_n: 0,
+            heard: None,
+            their_versions: Vec::new(),
+            outgoing: VecDeque::new(),
+            offer: None,
+            answer: None,
+            remote: None,
+            auth: None,
+            candidates: Candidates::default(),
+            actions: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<LinkAction> {
+        self.actions.pop_front()
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.state == State::Up
+    }
+
+    /// Whether this side has asked and heard nothing yet.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.state == State::Asking
+    }
+
+    /// Whether the driver was told to open it.
+    pub(crate) fn is_open(&self) -> bool {
+        self.state != State::Asking
+    }
+
+    pub(crate) fn candidates(&self) -> Candidates {
+        self.candidates
+    }
+
+    /// When [`Link::handle_timeout`] must be called; never once the link is up.
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        (!self.is_up()).then_some(self.deadline)
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Timestamp) -> Outcome {
+        if self.is_up() || now < self.deadline {
+            return Ok(());
+        }
+        Err(LinkFailure::Timeout(match self.state {
+            State::Asking => "the peer did not answer",
+            State::Connecting => "no connection came about",
+            State::Authenticating { .. } | State::Up => "the peer did not identify itself",
+        }))
+    }
+
+    /// A signal of the other side, whose signature, addresses and expiry were checked.
+    pub(crate) fn handle_signal(
+        &mut self,
+        now: Timestamp,
+        signal: &Signal,
+        payload: &str,
+    ) -> Outcome {
+        match self.heard {
+            // Signals come in order; an old one is a replay, or a retransmission, and says nothing new.
+            Some((n, _)) if signal.n <= n => return Ok(()),
+            Some((_, nonce)) if signal.nonce != nonce => {
+                return Err(LinkFailure::Auth("the nonce changed within a link"));
+            }
+            _ => self.heard = Some((signal.n, signal.nonce)),
+        }
+        if self.their_versions.is_empty() {
+            self.their_versions = signal.versions.clone();
+        } else if self.their_versions != signal.versions {
+            return Err(LinkFailure::Auth("the versions changed within a link"));
+        }
+        match &signal.body {
+            SignalBody::Accept if self.state == State::Asking => {
+                if common_version(&signal.versions).is_none() {
+                    return Err(LinkFailure::Refused(Refusal::Version));
+                }
+                self.connect(now);
+                Ok(())
+            }
+            SignalBody::Offer(offer) if self.expects_description(Role::Answerer) => {
+                if offer.setup != Setup::Actpass {
+                    return Err(LinkFailure::Protocol(
+                        "an offer leaves the DTLS role open".into(),
+                    ));
+                }
+                self.offer = Some(payload.into());
+                self.set_remote(offer.clone());
+                Ok(())
+            }
+            SignalBody::Answer(Answer { description, offer })
+                if self.expects_description(Role::Offerer) =>
+            {
+                if self.offer.as_deref().map(offer_hash) != Some(*offer) {
+                    return Err(LinkFailure::Auth("the answer is for another offer"));
+                }
+                if description.setup == Setup::Actpass {
+                    return Err(LinkFailure::Protocol(
+                        "an answer decides the DTLS role".into(),
+                    ));
+                }
+                self.answer = Some(payload.into());
+                self.set_remote(description.clone());
+                Ok(())
+            }
+            SignalBody::Candidate(candidate) if self.state == State::Connecting => {
+                if let Some(candidate) = candidate {
+                    count(&mut self.candidates.remote, candidate.kind())?;
+                }
+                self.actions
+                    .push_back(LinkAction::AddCandidate(candidate.clone()));
+                Ok(())
+            }
+            // Late candidates are of no use and no harm.
+            SignalBody::Candidate(_) if self.state != State::Asking => Ok(()),
+            SignalBody::Refuse(why) if !self.is_up() => Err(LinkFailure::Refused(*why)),
+            SignalBody::Refuse(_) => Ok(()),
+            _ => Err(LinkFailure::Protocol("a signal came out of order".into())),
+        }
+    }
+
+    pub(crate) fn signal_signed(&mut self, n: u32, signature: Option<Signature>) -> Outcome {
+        let Some(sig) = signature else {
+            return Err(LinkFailure::Signing);
+        };
+        if let Some(outgoing) = self.outgoing.iter_mut().find(|outgoing| outgoing.n == n) {
+            outgoing.sig = Some(sig);
+        }
+        // Signatures may be done in any order; signals are sent in theirs.
+        while let Some(Outgoing { sig: Some(_), .. }) = self.outgoing.front() {
+            if let Some(Outgoing {
+                payload,
+                sig: Some(sig),
+                ..
+            }) = self.outgoing.pop_front()
+            {
+                self.actions.push_back(LinkAction::SendSignal(Signed {
+                    peer: self.own,
+                    payload,
+                    sig,
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn local_description(
+        &mut self,
+        now: Timestamp,
+        description: Description,
+    ) -> Outcome {
+        if self.state != State::Connecting {
+            return Ok(());
+        }
+        match (self.role, &self.offer) {
+            (Role::Offerer, None) => {
+                let payload = self.send_signal(now, SignalBody::Offer(description));
+                self.offer = Some(payload);
+            }
+            (Role::Answerer, Some(offer)) if self.answer.is_none() => {
+                let offer = offer_hash(offer);
+                let payload =
+                    self.send_signal(now, SignalBody::Answer(Answer { description, offer }));
+                self.answer = Some(payload);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(crate) fn local_candidate(
+        &mut self,
+        now: Timestamp,
+        candidate: Option<Candidate>,
+    ) -> Outcome {
+        if self.state == State::Connecting {
+            if let Some(candidate) = &candidate {
+                count(&mut self.candidates.local, candidate.kind())?;
+            }
+            self.send_signal(now, SignalBody::Candidate(candidate));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn remote_fingerprint(&mut self, fingerprint: Fingerprint) -> Outcome {
+        match &self.remote {
+            Some(remote) if remote.fingerprint == fingerprint => Ok(()),
+            _ => Err(LinkFailure::Auth(
+                "the connection has another certificate than was signed",
+            )),
+        }
+    }
+
+    pub(crate) fn opened(&mut self, now: Timestamp) -> Outcome {
+        if self.state != State::Connecting {
+            return Ok(());
+        }
+        let Some(auth) = self.auth_payload(self.role) else {
+            return Err(LinkFailure::Protocol(
+                "the channels opened before offer and answer".into(),
+            ));
+        };
+        self.state = State::Authenticating {
+            hello: false,
+            sent: false,
+            verified: false,
+        };
+        self.deadline = now + AUTH_TIMEOUT;
+        let max_message = MAX_CONTROL as u32;
+        self.actions
+            .push_back(LinkAction::SendControl(ControlMessage::Hello {
+                versions: VERSIONS.into(),
+                max_message,
+            }));
+        let payload = auth.to_payload();
+        self.auth = Some(payload.clone());
+        self.actions.push_back(LinkAction::SignAuth(payload));
+        Ok(())
+    }
+
+    pub(crate) fn auth_signed(&mut self, signature: Option<Signature>) -> Outcome {
+        let Some(sig) = signature else {
+            return Err(LinkFailure::Signing);
+        };
+        let Some(payload) = self.auth.take() else {
+            return Ok(());
+        };
+        let signed = Signed {
+            peer: self.own,
+            payload,
+            sig,
+        };
+        self.actions
+            .push_back(LinkAction::SendControl(ControlMessage::Auth { signed }));
+        if let State::Authenticating { sent, .. } = &mut self.state {
+            *sent = true;
+        }
+        self.check_up();
+        Ok(())
+    }
+
+    /// A control message before the link is up: `Hello`, then `Auth`, nothing else.
+    pub(crate) fn handle_handshake(&mut self, text: &str) -> Outcome {
+        let message = ControlMessage::parse(text)
+            .map_err(|error| LinkFailure::Protocol(error.to_string()))?;
+        let expected = self.auth_payload(self.role.other());
+        let State::Authenticating {
+            hello, verified, ..
+        } = &mut self.state
+        else {
+            return Err(LinkFailure::Protocol(
+                "a message came before the channels opened".into(),
+            ));
+        };
+        match message {
+            ControlMessage::Hello { versions, .. } if !*hello => {
+                // What the signed signals said; a shorter list here was stripped on the way.
+                if versions != self.their_versions {
+                    return Err(LinkFailure::Auth("other versions than were signed"));
+                }
+                *hello = true;
+            }
+            ControlMessage::Auth { signed } if *hello && !*verified => {
+                if signed.peer != self.peer {
+                    return Err(LinkFailure::Auth("another peer than was called"));
+                }
+                let payload: AuthPayload = signed
+                    .open()
+                    .map_err(|_| LinkFailure::Auth("the signature is not valid"))?;
+                if Some(payload) != expected {
+                    return Err(LinkFailure::Auth(
+                        "the channel is not the one that was negotiated",
+                    ));
+                }
+                *verified = true;
+            }
+            _ => {
+                return Err(LinkFailure::Protocol(
+                    "a message came before Hello and Auth".into(),
+                ));
+            }
+        }
+        self.check_up();
+        Ok(())
+    }
+
+    fn check_up(&mut self) {
+        if self.state
+            == (State::Authenticating {
+                hello: true,
+                sent: true,
+                verified: true,
+            })
+        {
+            self.state = State::Up;
+            self.actions.push_back(LinkAction::Up);
+        }
+    }
+
+    /// What the side in `role` signs in this channel, as this side knows offer and answer.
+    fn auth_payload(&self, role: Role) -> Option<AuthPayload> {
+        let hash = transcript_hash(self.offer.as_ref()?, self.answer.as_ref()?);
+        Some(AuthPayload {
+            link: self.id,
+            namespace: self.namespace.clone(),
+            role,
+            hash,
+        })
+    }
+
+    fn expects_description(&self, role: Role) -> bool {
+        self.state == State::Connecting && self.role == role && self.remote.is_none()
+    }
+
+    fn connect(&mut self, now: Timestamp) {
+        self.state = State::Connecting;
+        self.deadline = now + CONNECT_TIMEOUT;
+        self.actions.push_back(LinkAction::Open(self.role));
+    }
+
+    fn set_remote(&mut self, description: Description) {
+        self.remote = Some(description.clone());
+        self.actions.push_back(LinkAction::SetRemote(description));
+    }
+
+    /// Queues a signal for signing and returns its payload.
+    fn send_signal(&mut self, now: Timestamp, body: SignalBody) -> String {
+        let signal = Signal {
+            from: self.own,
+            to: self.peer,
+            namespace: self.namespace.clone(),
+            link: self.id,
+            n: self.next_n,
+            nonce: self.nonce,
+            versions: VERSIONS.into(),
+            expires: now.unix_millis().plus(SIGNAL_LIFETIME),
+            body,
+        };
+        let payload = signal.to_payload();
+        self.outgoing.push_back(Outgoing {
+            n: self.next_n,
+            payload: payload.clone(),
+            sig: None,
+        });
+        self.actions.push_back(LinkAction::SignSignal {
+            n: self.next_n,
+            payload: payload.clone(),
+        });
+        self.next_n += 1;
+        payload
+    }
+}
+
+/// Counts a candidate by its kind; an error if one side has too many.
+fn count(counts: &mut CandidateCounts, kind: CandidateKind) -> Outcome {
+    let counter = match kind {
+        CandidateKind::Host | CandidateKind::Prflx => &mut counts.host,
+        CandidateKind::Srflx => &mut counts.srflx,
+        CandidateKind::Relay => &mut counts.relay,
+    };
+    *counter += 1;
+    if counts.host + counts.srflx + counts.relay > MAX_CANDIDATES {
+        return Err(LinkFailure::Protocol("too many candidates".into()));
+    }
+    Ok(())
+}

@@ -1,0 +1,610 @@
+//! All links of a node: which to open, to whom, when again; whom to refuse.
+//!
+//! Links are a budget: they are opened when somebody is needed, kept, and used for
+//! everything. Knows nothing of what travels over them.
+
+use crate::{
+    io::{Candidates, Code, Error, LinkInput},
+    link::{Link, LinkAction, LinkFailure},
+    random::Random,
+};
+use shoal_protocol::{
+    VERSIONS, common_version,
+    control::ControlMessage,
+    id::{LinkId, Nonce, PeerId, Signature},
+    namespace::Namespace,
+    signal::{CLOCK_SKEW, Refusal, SIGNAL_LIFETIME, Signal, SignalBody},
+    signed::{Payload, Signed},
+    time::{Timestamp, UnixMillis},
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+/// Most links at once, negotiations included. Browsers take some 500 peer connections a
+/// process; a few dozen keep their bookkeeping cheap. Guess.
+pub(crate) const MAX_LINKS: usize = 48;
+/// First wait before a peer is tried again. Guess.
+const BACKOFF_BASE: Duration = Duration::from_secs(1);
+/// Longest wait before a peer is tried again. Guess.
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// How long a peer that sent wrong bytes is refused. Guess: longer than most visits.
+const BAN: Duration = Duration::from_secs(3600);
+/// A link on which nothing came for so long is asked for a sign of life. Guess.
+const PING_AFTER: Duration = Duration::from_secs(10);
+/// A link on which nothing came for so long is given up. Guess: three pings.
+const DEAD_AFTER: Duration = Duration::from_secs(30);
+/// Most links remembered against replays, and of one peer. A minute's worth of honest use
+/// is far below. Guess.
+const MAX_SEEN: usize = 4096;
+const MAX_SEEN_OF_PEER: usize = 32;
+/// Most peers whose failures are remembered. Guess.
+const MAX_RECORDS: usize = 4096;
+
+/// What the links want done, or tell.
+#[derive(Debug)]
+pub(crate) enum Action {
+    Link(LinkId, LinkAction),
+    /// Sign a refusal, which belongs to no link.
+    SignRefusal {
+        to: PeerId,
+        payload: String,
+    },
+    SendSignal {
+        to: PeerId,
+        signed: Signed,
+    },
+    Close(LinkId),
+    Up {
+        link: LinkId,
+        peer: PeerId,
+    },
+    /// A link that was up is so no longer.
+    Down {
+        peer: PeerId,
+    },
+    /// An attempt failed in a way a person may want to know.
+    Failed(Error),
+}
+
+/// A link with what is known of its liveliness.
+struct Entry {
+    link: Link,
+    last_heard: Timestamp,
+    pinged: Option<(u32, Timestamp)>,
+    rtt: Option<Duration>,
+}
+
+/// What is remembered of a peer beyond its links.
+#[derive(Default)]
+struct Record {
+    failures: u32,
+    not_before: Option<Timestamp>,
+    banned_until: Option<Timestamp>,
+}
+
+pub(crate) struct Links {
+    own: PeerId,
+    namespace: Namespace,
+    entries: BTreeMap<LinkId, Entry>,
+    by_peer: BTreeMap<PeerId, LinkId>,
+    records: BTreeMap<PeerId, Record>,
+    /// Links that were asked for, against replays, with when they may be forgotten.
+    seen: BTreeMap<LinkId, (PeerId, UnixMillis)>,
+    ping: u32,
+    random: Random,
+    actions: VecDeque<Action>,
+    #[cfg(feature = "test-hooks")]
+    trust_signals: bool,
+}
+
+impl Links {
+    pub(crate) fn new(own: PeerId, namespace: Namespace, random: Random) -> Self {
+        Self {
+            own,
+            namespace,
+            entries: BTreeMap::new(),
+            by_peer: BTreeMap::new(),
+            records: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            ping: 0,
+            random,
+            actions: VecDeque::new(),
+            #[cfg(feature = "test-hooks")]
+            trust_signals: false,
+        }
+    }
+
+    /// Takes signals without checking their signatures: what a broken check would do. Shows
+    /// that the handshake inside the channel holds by itself.
+    #[cfg(feature = "test-hooks")]
+    pub(crate) fn trust_signals(&mut self) {
+        self.trust_signals = true;
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Peers to which a link is up.
+    pub(crate) fn up(&self) -> impl Iterator<Item = (PeerId, LinkId, Option<Duration>)> + '_ {
+        let up = self.entries.values().filter(|entry| entry.link.is_up());
+        up.map(|entry| (entry.link.peer, entry.link.id, entry.rtt))
+    }
+
+    /// The link to a peer, if it is up.
+    pub(crate) fn link_to(&self, peer: PeerId) -> Option<LinkId> {
+        let id = self.by_peer.get(&peer)?;
+        self.entries
+            .get(id)
+            .filter(|entry| entry.link.is_up())
+            .map(|entry| entry.link.id)
+    }
+
+    /// The peer at the other end of a link that is up.
+    pub(crate) fn peer_of(&self, link: LinkId) -> Option<PeerId> {
+        self.entries
+            .get(&link)
+            .filter(|entry| entry.link.is_up())
+            .map(|entry| entry.link.peer)
+    }
+
+    /// Links up or on their way.
+    pub(crate) fn count(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether a link to the peer is up or on its way.
+    pub(crate) fn has(&self, peer: PeerId) -> bool {
+        self.by_peer.contains_key(&peer)
+    }
+
+    /// Whether the last attempts to reach the peer failed.
+    pub(crate) fn is_failing(&self, peer: PeerId) -> bool {
+        self.records
+            .get(&peer)
+            .is_some_and(|record| record.failures > 0)
+    }
+
+    pub(crate) fn is_banned(&self, now: Timestamp, peer: PeerId) -> bool {
+        self.records
+            .get(&peer)
+            .and_then(|record| record.banned_until)
+            .is_some_and(|until| now < until)
+    }
+
+    /// Opens a link to a peer unless there is one, the budget is spent, or it failed lately.
+    pub(crate) fn connect(&mut self, now: Timestamp, peer: PeerId) {
+        let wait = self
+            .records
+            .get(&peer)
+            .and_then(|record| record.not_before)
+            .is_some_and(|time| now < time);
+        let full = self.entries.len() >= MAX_LINKS;
+        if peer == self.own || self.has(peer) || full || wait || self.is_banned(now, peer) {
+            return;
+        }
+        let id = LinkId(self.random.bytes());
+        let nonce = Nonce(self.random.bytes());
+        let link = Link::ask(now, id, self.own, peer, self.namespace.clone(), nonce);
+        self.insert(now, link);
+    }
+
+    /// Lets failed peers be tried again at once.
+    pub(crate) fn wake(&mut self) {
+        for record in self.records.values_mut() {
+            record.not_before = None;
+        }
+    }
+
+    /// Closes the link to a peer that cannot be trusted and refuses new ones for some time.
+    pub(crate) fn ban(&mut self, now: Timestamp, peer: PeerId) {
+        self.record(peer).banned_until = Some(now + BAN);
+        if let Some(&id) = self.by_peer.get(&peer) {
+            self.close(id);
+        }
+    }
+
+    /// Closes every link.
+    pub(crate) fn close_all(&mut self) {
+        let ids: Vec<LinkId> = self.entries.keys().copied().collect();
+        for id in ids {
+            self.close(id);
+        }
+    }
+
+    /// The rendezvous says that a peer is not there.
+    pub(crate) fn peer_gone(&mut self, now: Timestamp, peer: PeerId) {
+        if let Some(&id) = self.by_peer.get(&peer) {
+            if self
+                .entries
+                .get(&id)
+                .is_some_and(|entry| !entry.link.is_up())
+            {
+                self.fail(now, id, LinkFailure::Timeout("the peer is gone"));
+            }
+        }
+    }
+
+    /// A peer came (back): earlier failures say nothing any more.
+    pub(crate) fn peer_came(&mut self, peer: PeerId) {
+        if let Some(record) = self.records.get_mut(&peer) {
+            record.failures = 0;
+            record.not_before = None;
+        }
+    }
+
+    pub(crate) fn handle_signal(&mut self, now: Timestamp, signed: &Signed) {
+        #[cfg(feature = "test-hooks")]
+        let opened = if self.trust_signals {
+            signed.open_unverified()
+        } else {
+            signed.open()
+        };
+        #[cfg(not(feature = "test-hooks"))]
+        let opened = signed.open();
+        // Whatever does not verify says nothing about the peer it names.
+        let Ok(signal): Result<Signal, _> = opened else {
+            return;
+        };
+        let time = now.unix_millis();
+        let addressed = signal.from == signed.peer
+            && signal.to == self.own
+            && signal.namespace == self.namespace;
+        let latest = time.plus(SIGNAL_LIFETIME + CLOCK_SKEW);
+        let valid = signal.expires.plus(CLOCK_SKEW) > time && signal.expires <= latest;
+        if !addressed || !valid || signal.from == self.own {
+            return;
+        }
+        if let SignalBody::Link = signal.body {
+            self.asked(now, &signal);
+        } else if self
+            .entries
+            .get(&signal.link)
+            .is_some_and(|entry| entry.link.peer == signal.from)
+        {
+            self.with(now, signal.link, |link| {
+                link.handle_signal(now, &signal, &signed.payload)
+            });
+        }
+    }
+
+    /// Another peer asks for a link.
+    fn asked(&mut self, now: Timestamp, signal: &Signal) {
+        let time = now.unix_millis();
+        self.seen.retain(|_, (_, forget)| *forget > time);
+        let of_peer = self
+            .seen
+            .values()
+            .filter(|(peer, _)| *peer == signal.from)
+            .count();
+        if self.seen.contains_key(&signal.link)
+            || of_peer >= MAX_SEEN_OF_PEER
+            || self.seen.len() >= MAX_SEEN
+        {
+            return;
+        }
+        self.seen
+            .insert(signal.link, (signal.from, signal.expires.plus(CLOCK_SKEW)));
+        if self.is_banned(now, signal.from) {
+            return self.refuse(now, signal, Refusal::Banned);
+        }
+        if common_version(&signal.versions).is_none() {
+            return self.refuse(now, signal, Refusal::Version);
+        }
+        if let Some(&id) = self.by_peer.get(&signal.from) {
+            let asking = self
+                .entries
+                .get(&id)
+                .is_some_and(|entry| entry.link.is_asking());
+            if asking && self.own < signal.from {
+                // Both asked at once: the smaller id's link is the one; they will accept it.
+                return;
+            }
+            // Theirs is the one, or they lost the link this side still believes in.
+            self.close(id);
+        }
+        if self.entries.len() >= MAX_LINKS {
+            return self.refuse(now, signal, Refusal::Limit);
+        }
+        let nonce = Nonce(self.random.bytes());
+        let link = Link::accept(now, self.own, nonce, signal);
+        self.insert(now, link);
+    }
+
+    fn refuse(&mut self, now: Timestamp, asked: &Signal, why: Refusal) {
+        let refusal = Signal {
+            from: self.own,
+            to: asked.from,
+            namespace: self.namespace.clone(),
+            link: asked.link,
+            n: 0,
+            nonce: Nonce(self.random.bytes()),
+            versions: VERSIONS.into(),
+            expires: now.unix_millis().plus(SIGNAL_LIFETIME),
+            body: SignalBody::Refuse(why),
+        };
+        self.actions.push_back(Action::SignRefusal {
+            to: asked.from,
+            payload: refusal.to_payload(),
+        });
+    }
+
+    pub(crate) fn refusal_signed(
+        &mut self,
+        to: PeerId,
+        payload: String,
+        signature: Option<Signature>,
+    ) {
+        if let Some(sig) = signature {
+            self.actions.push_back(Action::SendSignal {
+                to,
+                signed: Signed {
+                    peer: self.own,
+                    payload,
+                    sig,
+                },
+            });
+        }
+    }
+
+    pub(crate) fn signal_signed(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        n: u32,
+        signature: Option<Signature>,
+    ) {
+        self.with(now, link, |link| link.signal_signed(n, signature));
+    }
+
+    pub(crate) fn auth_signed(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        signature: Option<Signature>,
+    ) {
+        self.with(now, link, |link| link.auth_signed(signature));
+    }
+
+    /// Takes what the driver says of a link. Gives back a control message or bulk frame of a
+    /// link that is up.
+    pub(crate) fn handle_input(
+        &mut self,
+        now: Timestamp,
+        id: LinkId,
+        input: LinkInput,
+    ) -> Option<LinkInput> {
+        let entry = self.entries.get_mut(&id)?;
+        match input {
+            LinkInput::LocalDescription(description) => {
+                self.with(now, id, |link| link.local_description(now, description));
+            }
+            LinkInput::LocalCandidate(candidate) => {
+                self.with(now, id, |link| link.local_candidate(now, candidate));
+            }
+            LinkInput::RemoteFingerprint(fingerprint) => {
+                self.with(now, id, |link| link.remote_fingerprint(fingerprint));
+            }
+            LinkInput::Opened => self.with(now, id, |link| link.opened(now)),
+            LinkInput::Control(_) | LinkInput::Bulk(_) if entry.link.is_up() => {
+                entry.last_heard = now;
+                return Some(input);
+            }
+            LinkInput::Control(text) => self.with(now, id, |link| link.handle_handshake(&text)),
+            LinkInput::Bulk(_) => {
+                let failure =
+                    LinkFailure::Protocol("a bulk frame came before Hello and Auth".into());
+                self.fail(now, id, failure);
+            }
+            LinkInput::Failed { detail } => self.fail(now, id, LinkFailure::Connection(detail)),
+            LinkInput::Closed => self.fail(
+                now,
+                id,
+                LinkFailure::Connection("the peer closed it".into()),
+            ),
+        }
+        None
+    }
+
+    /// The other side of a link that was up broke the protocol.
+    pub(crate) fn misbehaved(&mut self, now: Timestamp, id: LinkId, detail: String) {
+        self.fail(now, id, LinkFailure::Protocol(detail));
+    }
+
+    /// A `Pong`.
+    pub(crate) fn pong(&mut self, now: Timestamp, id: LinkId, n: u32) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            if let Some((_, sent)) = entry.pinged.take_if(|(expected, _)| *expected == n) {
+                entry.rtt = Some(now.since(sent));
+            }
+        }
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Timestamp> {
+        let of_entry = |entry: &Entry| match entry.link.deadline() {
+            Some(deadline) => deadline,
+            None if entry.pinged.is_some() => entry.last_heard + DEAD_AFTER,
+            None => entry.last_heard + PING_AFTER,
+        };
+        self.entries.values().map(of_entry).min()
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
+        let due: Vec<LinkId> = self.entries.keys().copied().collect();
+        for id in due {
+            self.with(now, id, |link| link.handle_timeout(now));
+            let Some(entry) = self.entries.get(&id).filter(|entry| entry.link.is_up()) else {
+                continue;
+            };
+            if entry.last_heard + DEAD_AFTER <= now {
+                self.fail(now, id, LinkFailure::Timeout("nothing came for too long"));
+            } else if entry.last_heard + PING_AFTER <= now && entry.pinged.is_none() {
+                self.send_ping(now, id);
+            }
+        }
+    }
+
+    fn send_ping(&mut self, now: Timestamp, id: LinkId) {
+        self.ping = self.ping.wrapping_add(1);
+        let n = self.ping;
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.pinged = Some((n, now));
+            let ping = LinkAction::SendControl(ControlMessage::Ping { n });
+            self.actions.push_back(Action::Link(id, ping));
+        }
+    }
+
+    fn insert(&mut self, now: Timestamp, link: Link) {
+        let (id, peer) = (link.id, link.peer);
+        self.by_peer.insert(peer, id);
+        self.entries.insert(
+            id,
+            Entry {
+                link,
+                last_heard: now,
+                pinged: None,
+                rtt: None,
+            },
+        );
+        self.with(now, id, |_| Ok(()));
+    }
+
+    /// Lets a link do something and passes on what it wants.
+    fn with(
+        &mut self,
+        now: Timestamp,
+        id: LinkId,
+        act: impl FnOnce(&mut Link) -> Result<(), LinkFailure>,
+    ) {
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
+        let outcome = act(&mut entry.link);
+        let peer = entry.link.peer;
+        let mut up = false;
+        while let Some(action) = entry.link.poll() {
+            self.actions.push_back(match action {
+                LinkAction::SendSignal(signed) => Action::SendSignal { to: peer, signed },
+                LinkAction::Up => {
+                    up = true;
+                    entry.last_heard = now;
+                    Action::Up { link: id, peer }
+                }
+                other => Action::Link(id, other),
+            });
+        }
+        if up {
+            self.peer_came(peer);
+            self.send_ping(now, id);
+        }
+        if let Err(failure) = outcome {
+            self.fail(now, id, failure);
+        }
+    }
+
+    fn record(&mut self, peer: PeerId) -> &mut Record {
+        if self.records.len() >= MAX_RECORDS && !self.records.contains_key(&peer) {
+            self.records
+                .retain(|_, record| record.banned_until.is_some());
+        }
+        self.records.entry(peer).or_default()
+    }
+
+    /// Ends a link and remembers that it failed.
+    fn fail(&mut self, now: Timestamp, id: LinkId, failure: LinkFailure) {
+        let Some(entry) = self.entries.get(&id) else {
+            return;
+        };
+        let (peer, was_up, candidates) =
+            (entry.link.peer, entry.link.is_up(), entry.link.candidates());
+        self.close(id);
+        let failures = self.records.get(&peer).map_or(0, |record| record.failures);
+        let wait = self.random.backoff(BACKOFF_BASE, failures, BACKOFF_MAX);
+        let record = self.record(peer);
+        record.failures = record.failures.saturating_add(u32::from(!was_up));
+        record.not_before = Some(now + wait);
+        if let Some(error) = explain(peer, was_up, &failure, candidates) {
+            self.actions.push_back(Action::Failed(error));
+        }
+    }
+
+    fn close(&mut self, id: LinkId) {
+        let Some(entry) = self.entries.remove(&id) else {
+            return;
+        };
+        let peer = entry.link.peer;
+        self.by_peer.remove(&peer);
+        if entry.link.is_open() {
+            self.actions.push_back(Action::Close(id));
+        }
+        if entry.link.is_up() {
+            self.actions.push_back(Action::Down { peer });
+        }
+    }
+}
+
+/// Puts a failure in words for a person; `None` where nobody can do anything about it.
+fn explain(
+    peer: PeerId,
+    was_up: bool,
+    failure: &LinkFailure,
+    candidates: Candidates,
+) -> Option<Error> {
+    let (code, message) = match failure {
+        LinkFailure::Auth(why) => (
+            Code::LinkAuth,
+            format!(
+                "The connection to {peer} was dropped: {why}. Somebody may be in between, for example a rendezvous that is not honest."
+            ),
+        ),
+        LinkFailure::Protocol(why) => (
+            Code::Unreachable,
+            format!("The connection to {peer} was dropped: {why}."),
+        ),
+        LinkFailure::Signing => (
+            Code::Unreachable,
+            "This peer could not sign with its key.".into(),
+        ),
+        LinkFailure::Refused(Refusal::Version) => (
+            Code::Unreachable,
+            format!(
+                "{peer} speaks another version of Shoal. One of the two pages must be reloaded or updated."
+            ),
+        ),
+        LinkFailure::Connection(_) | LinkFailure::Timeout(_) if was_up => return None,
+        LinkFailure::Connection(_) | LinkFailure::Timeout("no connection came about") => {
+            (Code::Unreachable, explain_candidates(peer, candidates))
+        }
+        LinkFailure::Refused(_) | LinkFailure::Timeout(_) => return None,
+    };
+    Some(Error {
+        code,
+        message,
+        peer: Some(peer),
+        candidates: Some(candidates),
+    })
+}
+
+/// Says what the candidates tell about a connection that did not come about.
+fn explain_candidates(peer: PeerId, Candidates { local, remote }: Candidates) -> String {
+    let start = format!("No connection to {peer} could be made: ");
+    let total = |counts: crate::io::CandidateCounts| counts.host + counts.srflx + counts.relay;
+    start
+        + match (total(local), total(remote)) {
+            (0, _) => {
+                "this browser found no network address to offer; a setting, an extension or a missing network hides them."
+            }
+            (_, 0) => "the other browser sent no network address.",
+            _ if local.relay + remote.relay > 0 => {
+                "not even the TURN relay worked; check its address, its port and its password."
+            }
+            _ if local.srflx == 0 && remote.srflx == 0 => {
+                "both sides know only addresses of their own network, for the rendezvous names no STUN server or it does not answer."
+            }
+            _ => {
+                "the networks in between let no direct connection through; a TURN server would help."
+            }
+        }
+}

@@ -1,0 +1,321 @@
+//! Calls of the API and their answers.
+
+use super::{NeedsProof, Node, Op, content::store_error};
+use crate::{
+    contents::describe,
+    io::{
+        Answer, CallId, Code, Command, Content, Error, Output, PeerInfo, StoreError, StoreRequest,
+    },
+    publishing::Publishing,
+};
+use shoal_protocol::{content::ContentKey, id::PeerId, time::Timestamp};
+
+/// Most publications at a time. Guess: each keeps 4 MiB in memory.
+const MAX_PUBLISHING: usize = 4;
+
+impl Node {
+    pub(super) fn command(&mut self, now: Timestamp, call: CallId, command: Command) {
+        match command {
+            Command::Publish { size, metadata } => {
+                if self.publishing.len() >= MAX_PUBLISHING {
+                    let message =
+                        "Four contents are being published already; wait for one of them.";
+                    return self.answer_error(call, Error::new(Code::Limit, message));
+                }
+                let slot = self.new_slot();
+                match Publishing::new(slot, size, metadata) {
+                    Ok(publishing) => {
+                        self.publishing.insert(call, publishing);
+                        self.read_source(call);
+                    }
+                    Err(error) => self.answer_error(call, error),
+                }
+            }
+            Command::Fetch { key } => {
+                if let Some(content) = self
+                    .contents
+                    .get(key)
+                    .filter(|content| content.held.is_full())
+                {
+                    let content = describe(content);
+                    return self.answer(call, Answer::Content(content));
+                }
+                let known = self.contents.get(key).is_some() && self.transfers.is_fetching(key);
+                self.fetch_calls.entry(key).or_default().push(call);
+                if known {
+                    self.answer_fetch_calls(key);
+                } else if !self.transfers.is_fetching(key) {
+                    self.begin_fetch(now, key);
+                }
+            }
+            Command::StopFetch { key } => {
+                self.stop_fetch(key);
+                self.answer(call, Answer::Done);
+            }
+            Command::Read { key, index } => self.read(call, key, index),
+            Command::Contents => {
+                let contents = self.contents.iter().map(describe).collect();
+                self.answer(call, Answer::Contents(contents));
+            }
+            Command::Remove { key } => {
+                if self.contents.get(key).is_none() && !self.transfers.is_fetching(key) {
+                    return self.fail(call, Code::NotHeld, "it is not held here");
+                }
+                self.fail_waiting(key);
+                // Withdrawn first, deleted after.
+                self.tell_gone(now, key, &[]);
+                self.forget(key);
+                self.sign_catalog(now);
+                self.store(Op::Remove { call }, StoreRequest::RemoveContent { key });
+            }
+            Command::Peers => {
+                let mut peers: Vec<PeerInfo> = self
+                    .links
+                    .up()
+                    .map(|(id, _, rtt)| PeerInfo {
+                        id,
+                        linked: true,
+                        rtt: rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
+                    })
+                    .collect();
+                let unlinked = self
+                    .view
+                    .iter()
+                    .filter(|peer| self.links.link_to(**peer).is_none());
+                peers.extend(unlinked.map(|&id| PeerInfo {
+                    id,
+                    linked: false,
+                    rtt: None,
+                }));
+                self.answer(call, Answer::Peers(peers));
+            }
+            Command::Catalog { peer } => self.catalog(now, call, peer),
+            Command::Close => {
+                self.answer(call, Answer::Done);
+                self.close();
+            }
+        }
+    }
+
+    /// Nobody waits for the call any more.
+    pub(super) fn abort(&mut self, call: CallId) {
+        self.drop_publication(call);
+        for calls in self.read_calls.values_mut() {
+            calls.retain(|waiting| *waiting != call);
+        }
+        self.read_calls.retain(|_, calls| !calls.is_empty());
+        for calls in self.catalog_calls.values_mut() {
+            calls.retain(|(waiting, _)| *waiting != call);
+        }
+        let of_call = self
+            .fetch_calls
+            .iter()
+            .find(|(_, calls)| calls.contains(&call))
+            .map(|(key, _)| *key);
+        if let Some(key) = of_call {
+            let calls = self.fetch_calls.entry(key).or_default();
+            calls.retain(|waiting| *waiting != call);
+            if calls.is_empty() {
+                self.fetch_calls.remove(&key);
+                if !self.replicating.contains_key(&key) {
+                    self.stop_fetch(key);
+                }
+            }
+        }
+    }
+
+    fn stop_fetch(&mut self, key: ContentKey) {
+        self.fail_waiting(key);
+        self.transfers.stop(key);
+        self.replicating.remove(&key);
+        self.providers.remove(&key);
+        self.searched.remove(&key);
+        if let Some(content) = self.contents.get_mut(key).filter(|content| content.wanted) {
+            content.wanted = false;
+            self.store(Op::Quiet, StoreRequest::SetWanted { key, wanted: false });
+        }
+    }
+
+    /// Ends all calls that wait for a content.
+    fn fail_waiting(&mut self, key: ContentKey) {
+        let fetches = self.fetch_calls.remove(&key).unwrap_or_default();
+        let reads: Vec<(ContentKey, u32)> = self
+            .read_calls
+            .keys()
+            .filter(|(of, _)| *of == key)
+            .copied()
+            .collect();
+        let reads: Vec<CallId> = reads
+            .into_iter()
+            .flat_map(|at| self.read_calls.remove(&at).unwrap_or_default())
+            .collect();
+        for call in fetches.into_iter().chain(reads) {
+            self.fail(call, Code::Aborted, "its fetch was stopped");
+        }
+    }
+
+    /// Answers the calls that waited until size and name of a content were known.
+    pub(super) fn answer_fetch_calls(&mut self, key: ContentKey) {
+        let Some(content) = self.contents.get(key).map(describe) else {
+            return;
+        };
+        for call in self.fetch_calls.remove(&key).unwrap_or_default() {
+            self.answer(call, Answer::Content(content.clone()));
+        }
+    }
+
+    fn read(&mut self, call: CallId, key: ContentKey, index: u32) {
+        match self.contents.get(key) {
+            Some(content) if index >= content.held.len() => {
+                self.fail(call, Code::InvalidArgument, "it has no such chunk");
+            }
+            Some(content) if content.held.contains(index) => {
+                self.with_proof(key, NeedsProof::Read(call, index))
+            }
+            _ => self.wait_for_chunk(call, key, index),
+        }
+    }
+
+    pub(super) fn wait_for_chunk(&mut self, call: CallId, key: ContentKey, index: u32) {
+        let loading = self.needs_proof.contains_key(&key);
+        if !self.transfers.is_fetching(key) && !loading {
+            return self.fail(
+                call,
+                Code::NotHeld,
+                "this part of it is not held here; fetch it first",
+            );
+        }
+        self.read_calls.entry((key, index)).or_default().push(call);
+        self.transfers.set_urgent(key, index);
+    }
+
+    fn catalog(&mut self, now: Timestamp, call: CallId, peer: PeerId) {
+        if peer == self.peer {
+            let contents = self.contents.iter().map(describe).collect();
+            return self.answer(call, Answer::Contents(contents));
+        }
+        let until = now + Self::catalog_patience();
+        self.catalog_calls
+            .entry(peer)
+            .or_default()
+            .push((call, until));
+        if self.catalogs.catalog(peer).is_some()
+            || !self.view.contains(&peer) && self.links.link_to(peer).is_none()
+        {
+            self.answer_catalog_calls(peer);
+        } else {
+            self.ask_for_catalog(now, peer);
+        }
+    }
+
+    /// Answers with what is known of a peer's catalog.
+    pub(super) fn answer_catalog_calls(&mut self, peer: PeerId) {
+        let calls = self.catalog_calls.remove(&peer).unwrap_or_default();
+        if calls.is_empty() {
+            return;
+        }
+        let entries = self
+            .catalogs
+            .catalog(peer)
+            .into_iter()
+            .flat_map(|catalog| catalog.entries());
+        let contents: Vec<Content> = entries
+            .map(|entry| Content {
+                key: entry.key,
+                size: entry.size.bytes(),
+                held: if entry.complete {
+                    entry.size.bytes()
+                } else {
+                    0
+                },
+                metadata: entry.metadata.clone(),
+            })
+            .collect();
+        for (call, _) in calls {
+            self.answer(call, Answer::Contents(contents.clone()));
+        }
+    }
+
+    /// Answers those that waited long enough.
+    pub(super) fn end_catalog_calls(&mut self, now: Timestamp) {
+        let due: Vec<PeerId> = self
+            .catalog_calls
+            .iter()
+            .filter(|(_, calls)| calls.iter().any(|(_, until)| *until <= now))
+            .map(|(peer, _)| *peer)
+            .collect();
+        for peer in due {
+            self.answer_catalog_calls(peer);
+        }
+    }
+
+    fn close(&mut self) {
+        let publications: Vec<CallId> = self.publishing.keys().copied().collect();
+        for call in publications {
+            self.end_publication(call, Error::new(Code::Closed, "The peer was closed."));
+        }
+        let waiting: Vec<CallId> = std::mem::take(&mut self.fetch_calls)
+            .into_values()
+            .chain(std::mem::take(&mut self.read_calls).into_values())
+            .flatten()
+            .chain(
+                std::mem::take(&mut self.catalog_calls)
+                    .into_values()
+                    .flatten()
+                    .map(|(call, _)| call),
+            )
+            .collect();
+        for call in waiting {
+            self.answer_error(call, Error::new(Code::Closed, "The peer was closed."));
+        }
+        self.links.close_all();
+        self.session.leave();
+        self.flush_close();
+    }
+
+    fn flush_close(&mut self) {
+        while let Some(action) = self.links.poll() {
+            if let crate::links::Action::Close(link) = action {
+                self.outputs.push_back(Output::CloseLink { link });
+            }
+        }
+        while let Some(action) = self.session.poll() {
+            match action {
+                crate::rendezvous::Action::Send(message) => {
+                    self.outputs
+                        .push_back(Output::SendRendezvous(message.to_text()));
+                }
+                crate::rendezvous::Action::Disconnect => {
+                    self.outputs.push_back(Output::CloseRendezvous)
+                }
+                _ => {}
+            }
+        }
+        self.closed = true;
+    }
+
+    pub(super) fn answer(&mut self, call: CallId, answer: Answer) {
+        self.outputs.push_back(Output::Answer {
+            call,
+            result: Ok(answer),
+        });
+    }
+
+    fn answer_error(&mut self, call: CallId, error: Error) {
+        self.outputs.push_back(Output::Answer {
+            call,
+            result: Err(error),
+        });
+    }
+
+    pub(super) fn fail(&mut self, call: CallId, code: Code, why: &str) {
+        self.answer_error(
+            call,
+            Error::new(code, format!("The content cannot be had: {why}.")),
+        );
+    }
+
+    pub(super) fn fail_store(&mut self, call: CallId, error: &StoreError) {
+        self.answer_error(call, store_error(error));
+    }
+}

@@ -1,0 +1,319 @@
+//! What neighbours say: control messages and bulk frames of links that are up.
+
+use super::{NeedsProof, Node, Op};
+use crate::{
+    io::StoreRequest,
+    transfers,
+    upload::{Part, Wanted},
+};
+use shoal_protocol::{
+    bulk::BulkHeader,
+    content::ContentKey,
+    control::{ControlMessage, MAX_CHUNKS_PER_REQUEST, RefuseCode},
+    id::{LinkId, PeerId},
+    signal::Signal,
+    signed::Signed,
+    time::Timestamp,
+};
+use std::time::Duration;
+
+/// How long newly stored chunks are collected before neighbours are told. Guess: a few
+/// hundred chunks at most, and no source is idle for lack of news.
+pub(super) const HAVE_INTERVAL: Duration = Duration::from_millis(100);
+
+impl Node {
+    pub(super) fn control_message(&mut self, now: Timestamp, link: LinkId, text: &str) {
+        let Some(peer) = self.links.peer_of(link) else {
+            return;
+        };
+        let message = match ControlMessage::parse(text) {
+            Ok(message) => message,
+            Err(error) => return self.links.misbehaved(now, link, error.to_string()),
+        };
+        match message {
+            ControlMessage::Hello { .. } | ControlMessage::Auth { .. } => {
+                self.links
+                    .misbehaved(now, link, "a second Hello or Auth".into());
+            }
+            ControlMessage::ServeKeys { peer, since } => self.serve_keys(now, link, peer, since),
+            ControlMessage::Catalog { signed, pages } => {
+                self.catalog_received(now, Some(peer), signed, &pages)
+            }
+            ControlMessage::FetchPeerKeys { id, key, chunks } if chunks.is_empty() => {
+                self.tell_held(now, link, id, key);
+            }
+            ControlMessage::FetchPeerKeys { id, key, chunks } => {
+                self.serve_chunks(now, link, id, key, &chunks)
+            }
+            ControlMessage::FetchProof { id, key } => self.serve_proof(now, link, id, key),
+            ControlMessage::Have { key, held, chunks } => {
+                if let Err(what) = self.transfers.have(peer, key, held, &chunks) {
+                    self.drop_liar(now, peer, &what);
+                }
+            }
+            ControlMessage::Cancel { id, chunks } => self.uploads.cancel(link, id, &chunks),
+            ControlMessage::Refuse { id, code } => self.transfers.refused(now, peer, id, code),
+            ControlMessage::Gone { key, chunks } => self.transfers.gone(peer, key, &chunks),
+            ControlMessage::Relay { to, signal } => self.relay(now, peer, to, signal),
+            ControlMessage::Ping { n } => self.send(now, link, ControlMessage::Pong { n }),
+            ControlMessage::Pong { n } => self.links.pong(now, link, n),
+        }
+    }
+
+    pub(super) fn bulk_frame(&mut self, now: Timestamp, link: LinkId, frame: &[u8]) {
+        let Some(peer) = self.links.peer_of(link) else {
+            return;
+        };
+        match BulkHeader::decode(frame) {
+            Ok((header, payload)) => self.transfers.frame(now, peer, header, payload),
+            Err(error) => self.links.misbehaved(now, link, error.to_string()),
+        }
+    }
+
+    /// Says which chunks are held, and remembers whom to tell of more.
+    fn tell_held(&mut self, now: Timestamp, link: LinkId, _id: u32, key: ContentKey) {
+        let Some(content) = self.contents.get(key) else {
+            return self.send(
+                now,
+                link,
+                ControlMessage::Gone {
+                    key,
+                    chunks: Vec::new(),
+                },
+            );
+        };
+        let held = content.held.clone();
+        if !held.is_full() {
+            self.subscribers.entry(key).or_default().insert(link);
+        }
+        self.send(
+            now,
+            link,
+            ControlMessage::Have {
+                key,
+                held: Some(held),
+                chunks: Vec::new(),
+            },
+        );
+    }
+
+    /// (6) Answers a peer that asks for chunks.
+    fn serve_chunks(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        id: u32,
+        key: ContentKey,
+        chunks: &[u32],
+    ) {
+        let Some(content) = self.contents.get(key) else {
+            return self.send(
+                now,
+                link,
+                ControlMessage::Gone {
+                    key,
+                    chunks: Vec::new(),
+                },
+            );
+        };
+        let exist = chunks.iter().all(|index| *index < content.held.len());
+        if chunks.len() > MAX_CHUNKS_PER_REQUEST || !exist {
+            return self.send(
+                now,
+                link,
+                ControlMessage::Refuse {
+                    id,
+                    code: RefuseCode::Invalid,
+                },
+            );
+        }
+        let (held, gone): (Vec<u32>, Vec<u32>) = chunks
+            .iter()
+            .partition(|index| content.held.contains(**index));
+        if !gone.is_empty() {
+            self.send(now, link, ControlMessage::Gone { key, chunks: gone });
+        }
+        for index in held {
+            let wanted = Wanted {
+                request: id,
+                key,
+                part: Part::Chunk(index),
+            };
+            if !self.uploads.push(link, wanted) {
+                return self.send(
+                    now,
+                    link,
+                    ControlMessage::Refuse {
+                        id,
+                        code: RefuseCode::Busy,
+                    },
+                );
+            }
+        }
+    }
+
+    /// (6) Answers a peer that asks for a proof: it needs the last chunk.
+    fn serve_proof(&mut self, now: Timestamp, link: LinkId, id: u32, key: ContentKey) {
+        let refusal = match self.contents.get(key) {
+            None => ControlMessage::Gone {
+                key,
+                chunks: Vec::new(),
+            },
+            Some(content) if !content.held.contains(content.held.len() - 1) => {
+                ControlMessage::Refuse {
+                    id,
+                    code: RefuseCode::Invalid,
+                }
+            }
+            Some(_)
+                if self.uploads.push(
+                    link,
+                    Wanted {
+                        request: id,
+                        key,
+                        part: Part::Proof,
+                    },
+                ) =>
+            {
+                return;
+            }
+            Some(_) => ControlMessage::Refuse {
+                id,
+                code: RefuseCode::Busy,
+            },
+        };
+        self.send(now, link, refusal);
+    }
+
+    /// Has what was asked for read from the store, a little ahead.
+    pub(super) fn read_uploads(&mut self) {
+        while let Some((link, wanted)) = self.uploads.poll_read() {
+            self.with_proof(wanted.key, NeedsProof::Upload(link, wanted));
+        }
+    }
+
+    /// The proof an upload needed is there: reads the chunk.
+    pub(super) fn read_upload(&mut self, link: LinkId, wanted: Wanted) {
+        let Some(content) = self.contents.get(wanted.key) else {
+            return;
+        };
+        let index = match wanted.part {
+            Part::Chunk(index) => index,
+            Part::Proof => content.held.len() - 1,
+        };
+        let request = StoreRequest::GetChunk {
+            slot: content.slot,
+            index,
+        };
+        self.store(
+            Op::UploadChunk {
+                link,
+                wanted,
+                index,
+            },
+            request,
+        );
+    }
+
+    /// Passes a signal on to a neighbour, one hop; or takes it if it is for this peer.
+    fn relay(&mut self, now: Timestamp, from: PeerId, to: PeerId, signal: Signed) {
+        if to == self.peer {
+            self.links.handle_signal(now, &signal);
+        } else if signal.peer == from
+            && signal.payload.len() <= <Signal as shoal_protocol::signed::Payload>::MAX_BYTES
+        {
+            // Only what a neighbour itself signed: nobody can make others carry on for it.
+            self.send_to(now, to, ControlMessage::Relay { to, signal });
+        }
+    }
+
+    /// Tells subscribers of a chunk, soon.
+    pub(super) fn chunk_is_fresh(&mut self, now: Timestamp, key: ContentKey, index: u32) {
+        if self
+            .subscribers
+            .get(&key)
+            .is_some_and(|links| !links.is_empty())
+        {
+            self.fresh_chunks
+                .entry(key)
+                .or_insert((now, Vec::new()))
+                .1
+                .push(index);
+        }
+    }
+
+    pub(super) fn flush_have(&mut self, now: Timestamp) {
+        let due: Vec<ContentKey> = self
+            .fresh_chunks
+            .iter()
+            .filter(|(_, (since, _))| *since + HAVE_INTERVAL <= now)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in due {
+            let Some((_, chunks)) = self.fresh_chunks.remove(&key) else {
+                continue;
+            };
+            let links = self.subscribers.get(&key).cloned().unwrap_or_default();
+            for link in links {
+                self.send(
+                    now,
+                    link,
+                    ControlMessage::Have {
+                        key,
+                        held: None,
+                        chunks: chunks.clone(),
+                    },
+                );
+            }
+            if self
+                .contents
+                .get(key)
+                .is_none_or(|content| content.held.is_full())
+            {
+                self.subscribers.remove(&key);
+            }
+        }
+    }
+
+    /// Takes back what was said about chunks that are no longer held (none named: all).
+    pub(super) fn tell_gone(&mut self, now: Timestamp, key: ContentKey, chunks: &[u32]) {
+        let links: Vec<LinkId> = self.links.up().map(|(_, link, _)| link).collect();
+        for link in links {
+            self.send(
+                now,
+                link,
+                ControlMessage::Gone {
+                    key,
+                    chunks: chunks.to_vec(),
+                },
+            );
+        }
+    }
+
+    pub(super) fn transfer_action(&mut self, now: Timestamp) -> bool {
+        let Some(action) = self.transfers.poll() else {
+            return false;
+        };
+        use transfers::Action;
+        match action {
+            Action::Send { peer, message } => self.send_to(now, peer, message),
+            Action::Record { key, proof } => self.record(now, key, &proof),
+            Action::Put {
+                key,
+                slot,
+                chunks,
+                from,
+            } => {
+                self.store(
+                    Op::Put { key, from },
+                    StoreRequest::PutChunks { slot, chunks },
+                );
+            }
+            Action::Stored { key, index, peer } => self.chunk_stored(now, key, index, peer),
+            Action::Complete { key } => self.fetch_complete(now, key),
+            Action::Progress { key, progress } => self.report(key, progress),
+            Action::Liar { peer, what } => self.drop_liar(now, peer, &what),
+        }
+        true
+    }
+}

@@ -1,0 +1,488 @@
+//! The switchboard of a peer: takes inputs to the modules they concern, and what these
+//! want to each other and to the driver. Decisions are in the modules.
+//!
+//! The workflow: a peer advertises its catalog at the rendezvous and is shown others
+//! ([`discover`]); it asks them for their keys and is asked ([`messages`]); it works out what
+//! it lacks and who holds it ([`discover`]), asks for chunks and stores them ([`content`]).
+
+mod api;
+mod content;
+mod discover;
+mod messages;
+
+use crate::{
+    catalogs::{Catalogs, OwnCatalog},
+    contents::Contents,
+    io::{
+        CallId, Channel, Config, Event, Frame, Input, LinkInput, OpId, Output, PeerState,
+        Replicate, Slot, StoreRequest,
+    },
+    link::LinkAction,
+    links::{self, Links},
+    publishing::Publishing,
+    random::Random,
+    rendezvous::{self, Session, SignTag},
+    transfers::Transfers,
+    upload::{Uploads, Wanted},
+};
+use shoal_protocol::{
+    content::ContentKey,
+    control::ControlMessage,
+    id::{LinkId, PeerId},
+    namespace::Namespace,
+    proof::Proof,
+    rendezvous::{IceServer, PeerMessage},
+    signed::Kind,
+    time::Timestamp,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Range,
+    sync::Arc,
+    time::Duration,
+};
+
+/// Most control messages waiting on a link; a peer that takes none for so long is dropped.
+const MAX_CONTROL_QUEUE: usize = 2048;
+
+/// Work given to the driver, and whom its result is for.
+enum Op {
+    SignSession(SignTag),
+    SignSignal(LinkId, u32),
+    SignAuth(LinkId),
+    SignRefusal {
+        to: PeerId,
+        payload: String,
+    },
+    SignCatalog,
+    /// Chunks of a fetch.
+    Put {
+        key: ContentKey,
+        from: Vec<(u32, PeerId)>,
+    },
+    /// The record of a fetched content.
+    Record {
+        key: ContentKey,
+    },
+    /// Whether another namespace has what is to be fetched.
+    Find {
+        key: ContentKey,
+    },
+    /// A content of another namespace is shared in this one too.
+    Adopt {
+        key: ContentKey,
+    },
+    /// A proof list for whoever waits for it.
+    LoadProof {
+        key: ContentKey,
+    },
+    UploadChunk {
+        link: LinkId,
+        wanted: Wanted,
+        index: u32,
+    },
+    ReadChunk {
+        call: CallId,
+        key: ContentKey,
+        index: u32,
+    },
+    PublishRead {
+        call: CallId,
+        range: Range<u64>,
+    },
+    PublishPut {
+        call: CallId,
+        range: Range<u64>,
+    },
+    PublishRecord {
+        call: CallId,
+        proof: Arc<Proof>,
+    },
+    Remove {
+        call: CallId,
+    },
+    /// Nobody waits for it; a failure is told.
+    Quiet,
+}
+
+/// Who waits for a proof list to be read.
+enum NeedsProof {
+    Upload(LinkId, Wanted),
+    Read(CallId, u32),
+    Fetch,
+}
+
+/// A peer in one namespace.
+///
+/// After each [`Node::handle_input`], drain [`Node::poll_output`], then ask
+/// [`Node::poll_transmit`] for the channels that can take more, then sleep until
+/// [`Node::next_timeout`] or the next input.
+pub struct Node {
+    peer: PeerId,
+    namespace: Namespace,
+    sync_interval: Duration,
+    replicate: Option<Replicate>,
+    fixed_ice_servers: Option<Vec<IceServer>>,
+    ice_servers: Vec<IceServer>,
+    random: Random,
+
+    session: Session,
+    links: Links,
+    own_catalog: OwnCatalog,
+    catalogs: Catalogs,
+    contents: Contents,
+    transfers: Transfers,
+    uploads: Uploads,
+    publishing: BTreeMap<CallId, Publishing>,
+
+    state: PeerState,
+    /// Peers at the rendezvous.
+    view: BTreeSet<PeerId>,
+    /// Peers said to hold what is being fetched, besides those whose catalogs say so.
+    providers: BTreeMap<ContentKey, BTreeSet<PeerId>>,
+    /// Fetches for which the rendezvous has answered who holds them.
+    searched: BTreeSet<ContentKey>,
+    /// What is being fetched by the replication rule, with the size that was stated.
+    replicating: BTreeMap<ContentKey, u64>,
+    next_sync: Timestamp,
+    next_search: Timestamp,
+
+    /// Calls that wait until size and name of a content are known.
+    fetch_calls: BTreeMap<ContentKey, Vec<CallId>>,
+    /// Calls that wait until a chunk is held.
+    read_calls: BTreeMap<(ContentKey, u32), Vec<CallId>>,
+    catalog_calls: BTreeMap<PeerId, Vec<(CallId, Timestamp)>>,
+    needs_proof: BTreeMap<ContentKey, Vec<NeedsProof>>,
+
+    /// Links that want to be told of new chunks.
+    subscribers: BTreeMap<ContentKey, BTreeSet<LinkId>>,
+    /// Chunks to be told of, and since when.
+    fresh_chunks: BTreeMap<ContentKey, (Timestamp, Vec<u32>)>,
+
+    /// Time of the last input.
+    now: Timestamp,
+    control: BTreeMap<LinkId, VecDeque<String>>,
+    next_op: OpId,
+    ops: BTreeMap<OpId, Op>,
+    outputs: VecDeque<Output>,
+    closed: bool,
+}
+
+impl Node {
+    /// Starts a peer.
+    pub fn new(now: Timestamp, config: Config) -> Self {
+        let mut random = Random::new(config.seed);
+        let Config {
+            peer,
+            namespace,
+            epoch,
+            ..
+        } = config;
+        let session = Session::new(
+            now,
+            peer,
+            namespace.clone(),
+            epoch,
+            config.rendezvous,
+            random.fork(),
+        );
+        let mut node = Self {
+            peer,
+            sync_interval: config.sync_interval,
+            replicate: config.replicate,
+            ice_servers: config.ice_servers.clone().unwrap_or_default(),
+            fixed_ice_servers: config.ice_servers,
+            session,
+            links: Links::new(peer, namespace.clone(), random.fork()),
+            own_catalog: OwnCatalog::new(peer, namespace.clone(), epoch),
+            catalogs: Catalogs::default(),
+            contents: Contents::new(config.contents),
+            transfers: Transfers::new(random.fork()),
+            uploads: Uploads::new(now, config.upload_limit),
+            publishing: BTreeMap::new(),
+            namespace,
+            random,
+            state: PeerState::Offline,
+            view: BTreeSet::new(),
+            providers: BTreeMap::new(),
+            searched: BTreeSet::new(),
+            replicating: BTreeMap::new(),
+            next_sync: now + config.sync_interval,
+            next_search: now,
+            fetch_calls: BTreeMap::new(),
+            read_calls: BTreeMap::new(),
+            catalog_calls: BTreeMap::new(),
+            needs_proof: BTreeMap::new(),
+            subscribers: BTreeMap::new(),
+            fresh_chunks: BTreeMap::new(),
+            now,
+            control: BTreeMap::new(),
+            next_op: 0,
+            ops: BTreeMap::new(),
+            outputs: VecDeque::new(),
+            closed: false,
+        };
+        node.resume_wanted();
+        node.settle(now);
+        node
+    }
+
+    /// Takes signals without checking their signatures, to show what then still holds.
+    #[cfg(feature = "test-hooks")]
+    pub fn trust_signals(&mut self) {
+        self.links.trust_signals();
+    }
+
+    /// Takes in something that happened.
+    pub fn handle_input(&mut self, now: Timestamp, input: Input) {
+        if self.closed {
+            return;
+        }
+        self.now = now;
+        match input {
+            Input::Timeout => {}
+            Input::RendezvousOpened => self.session.opened(now),
+            Input::RendezvousMessage(text) => self.session.handle_message(now, &text),
+            Input::RendezvousClosed => self.session.closed(now),
+            Input::Link(link, input) => match self.links.handle_input(now, link, input) {
+                Some(LinkInput::Control(text)) => self.control_message(now, link, &text),
+                Some(LinkInput::Bulk(frame)) => self.bulk_frame(now, link, &frame),
+                _ => {}
+            },
+            Input::Signed(op, signature) => match self.ops.remove(&op) {
+                Some(Op::SignSession(tag)) => self.session.signed(now, tag, signature),
+                Some(Op::SignSignal(link, n)) => self.links.signal_signed(now, link, n, signature),
+                Some(Op::SignAuth(link)) => self.links.auth_signed(now, link, signature),
+                Some(Op::SignRefusal { to, payload }) => {
+                    self.links.refusal_signed(to, payload, signature)
+                }
+                Some(Op::SignCatalog) => self.catalog_signed(now, signature),
+                _ => {}
+            },
+            Input::Stored(op, result) => {
+                if let Some(op) = self.ops.remove(&op) {
+                    self.stored(now, op, result);
+                }
+            }
+            Input::Source(op, result) => {
+                if let Some(Op::PublishRead { call, range }) = self.ops.remove(&op) {
+                    self.source_read(now, call, range, result);
+                }
+            }
+            Input::Command(call, command) => self.command(now, call, command),
+            Input::Abort(call) => self.abort(call),
+            Input::Wake => {
+                self.session.wake(now);
+                self.links.wake();
+                self.next_search = now;
+            }
+        }
+        self.settle(now);
+    }
+
+    /// The next thing to do, in the order in which it must be done.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// The next frame for a channel. Ask only while the channel can take more: what was not
+    /// asked for yet can still be cancelled.
+    pub fn poll_transmit(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        channel: Channel,
+    ) -> Option<Frame> {
+        match channel {
+            Channel::Control => self.control.get_mut(&link)?.pop_front().map(Frame::Text),
+            Channel::Bulk => {
+                let frame = self.uploads.poll_frame(now, link).map(Frame::Binary);
+                self.read_uploads();
+                frame
+            }
+        }
+    }
+
+    /// When to hand in [`Input::Timeout`], if nothing else happens before.
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        if self.closed {
+            return None;
+        }
+        let times = [
+            Some(self.next_sync),
+            self.is_searching().then_some(self.next_search),
+            self.session.next_timeout(),
+            self.links.next_timeout(),
+            self.own_catalog.next_timeout(),
+            self.transfers.next_timeout(),
+            self.uploads.next_timeout(),
+            self.fresh_chunks
+                .values()
+                .map(|(since, _)| *since + messages::HAVE_INTERVAL)
+                .min(),
+            self.catalog_calls
+                .values()
+                .flatten()
+                .map(|(_, until)| *until)
+                .min(),
+        ];
+        times.into_iter().flatten().min()
+    }
+
+    /// Lets every module do what is due and carries out what they want, until all is quiet.
+    fn settle(&mut self, now: Timestamp) {
+        self.session.handle_timeout(now);
+        self.links.handle_timeout(now);
+        self.own_catalog.handle_timeout(now);
+        self.transfers.handle_timeout(now);
+        self.synchronise(now);
+        self.end_catalog_calls(now);
+        loop {
+            while self.session_action(now) || self.link_action(now) || self.transfer_action(now) {}
+            self.sign_catalog(now);
+            self.transfers.schedule(now);
+            self.read_uploads();
+            self.flush_have(now);
+            if !self.session_action(now) && !self.link_action(now) && !self.transfer_action(now) {
+                break;
+            }
+        }
+    }
+
+    fn session_action(&mut self, now: Timestamp) -> bool {
+        let Some(action) = self.session.poll() else {
+            return false;
+        };
+        use rendezvous::Action;
+        match action {
+            Action::Connect => self.outputs.push_back(Output::ConnectRendezvous),
+            Action::Send(message) => self
+                .outputs
+                .push_back(Output::SendRendezvous(message.to_text())),
+            Action::Disconnect => self.outputs.push_back(Output::CloseRendezvous),
+            Action::Sign(tag, kind, payload) => self.sign(Op::SignSession(tag), kind, payload),
+            Action::State(state) => {
+                self.state = state;
+                self.event(Event::State { state });
+            }
+            Action::Joined { fresh, ice_servers } => self.joined(now, fresh, ice_servers),
+            Action::View(view) => self.view_replaced(now, view),
+            Action::Peers { add, drop } => self.view_changed(now, add, drop),
+            Action::Signal(signed) => self.links.handle_signal(now, &signed),
+            Action::Receipt { to, status } => self.receipt(now, to, status),
+            Action::Providers { key, peers } => self.providers_found(now, key, peers),
+            Action::Catalog {
+                signed: Some(signed),
+                pages,
+                ..
+            } => self.catalog_received(now, None, signed, &pages),
+            Action::Catalog {
+                signed: None, peer, ..
+            } => self.answer_catalog_calls(peer),
+            Action::Refused { code, message } => self.rendezvous_refused(code, message),
+        }
+        true
+    }
+
+    fn link_action(&mut self, now: Timestamp) -> bool {
+        let Some(action) = self.links.poll() else {
+            return false;
+        };
+        use links::Action;
+        match action {
+            Action::Link(link, action) => match action {
+                LinkAction::Open(role) => {
+                    let ice_servers = self.ice_servers.clone();
+                    self.outputs.push_back(Output::OpenLink {
+                        link,
+                        role,
+                        ice_servers,
+                    });
+                }
+                LinkAction::SetRemote(description) => {
+                    self.outputs
+                        .push_back(Output::SetRemote { link, description });
+                }
+                LinkAction::AddCandidate(candidate) => {
+                    self.outputs
+                        .push_back(Output::AddCandidate { link, candidate });
+                }
+                LinkAction::SignSignal { n, payload } => {
+                    self.sign(Op::SignSignal(link, n), Kind::Signal, payload)
+                }
+                LinkAction::SignAuth(payload) => self.sign(Op::SignAuth(link), Kind::Auth, payload),
+                LinkAction::SendControl(message) => self.send(now, link, message),
+                LinkAction::SendSignal(_) | LinkAction::Up => {}
+            },
+            Action::SignRefusal { to, payload } => {
+                self.sign(
+                    Op::SignRefusal {
+                        to,
+                        payload: payload.clone(),
+                    },
+                    Kind::Signal,
+                    payload,
+                );
+            }
+            Action::SendSignal { to, signed } => self.send_signal(now, to, signed),
+            Action::Close(link) => {
+                self.control.remove(&link);
+                self.uploads.link_down(link);
+                for links in self.subscribers.values_mut() {
+                    links.remove(&link);
+                }
+                self.outputs.push_back(Output::CloseLink { link });
+            }
+            Action::Up { link, peer } => self.link_up(now, link, peer),
+            Action::Down { peer } => self.link_down(now, peer),
+            Action::Failed(error) => self.event(Event::Error { error }),
+        }
+        true
+    }
+
+    fn sign(&mut self, op: Op, kind: Kind, payload: String) {
+        let op = self.op(op);
+        self.outputs.push_back(Output::Sign { op, kind, payload });
+    }
+
+    fn store(&mut self, op: Op, request: StoreRequest) {
+        let op = self.op(op);
+        self.outputs.push_back(Output::Store { op, request });
+    }
+
+    fn op(&mut self, op: Op) -> OpId {
+        self.next_op += 1;
+        self.ops.insert(self.next_op, op);
+        self.next_op
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Queues a control message.
+    fn send(&mut self, now: Timestamp, link: LinkId, message: ControlMessage) {
+        let queue = self.control.entry(link).or_default();
+        if queue.len() >= MAX_CONTROL_QUEUE {
+            return self
+                .links
+                .misbehaved(now, link, "it takes no messages".into());
+        }
+        queue.push_back(message.to_text());
+    }
+
+    /// Queues a control message for a peer, if a link to it is up.
+    fn send_to(&mut self, now: Timestamp, peer: PeerId, message: ControlMessage) {
+        if let Some(link) = self.links.link_to(peer) {
+            self.send(now, link, message);
+        }
+    }
+
+    fn tell_rendezvous(&mut self, message: PeerMessage) -> bool {
+        self.session.send(message)
+    }
+
+    fn new_slot(&mut self) -> Slot {
+        self.random.slot()
+    }
+}

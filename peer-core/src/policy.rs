@@ -1,0 +1,37 @@
+//! How contents are fetched: every number that decides it.
+
+use shoal_protocol::content::CHUNK_SIZE;
+use std::time::Duration;
+
+/// Chunks asked of a source before anything is known of it.
+pub(crate) const WINDOW_START: usize = 4;
+/// Most chunks asked of one source at a time: 16 MiB cover 100 MB/s at 160 ms.
+pub(crate) const WINDOW_MAX: usize = 64;
+/// How much work a source is kept ahead of its fastest answer. Guess: a few round trips.
+pub(crate) const WINDOW_AHEAD: Duration = Duration::from_millis(300);
+/// Chunks in flight and verified but not yet stored, over all fetches: the budget of
+/// memory, whatever the size of a content. 32 MiB.
+pub(crate) const IN_FLIGHT_MAX: usize = 32 * 1024 * 1024 / CHUNK_SIZE;
+/// Store transactions of one fetch at a time; four reach the disk's rate (measured, FIELD).
+pub(crate) const WRITES_MAX: usize = 4;
+/// Chunks looked at to find the rarest. Exact below 128 MiB, a random sample above.
+pub(crate) const RAREST_SAMPLE: usize = 512;
+/// Sources that may be asked for the same chunk when nothing else is left to ask for.
+pub(crate) const COPIES_MAX: u8 = 2;
+/// A source that sent nothing for so long, or four times its usual answer, has stalled:
+/// others are asked for what it owes.
+pub(crate) const STALL_MIN: Duration = Duration::from_secs(2);
+/// No answer is waited for longer than this.
+pub(crate) const STALL_MAX: Duration = Duration::from_secs(10);
+/// How often a source may stall in a row before it rests.
+pub(crate) const STALLS: u32 = 3;
+/// How long a source rests that stalled or refused.
+pub(crate) const REST: Duration = Duration::from_secs(15);
+/// How long a proof answer may take before another source is asked too.
+pub(crate) const PROOF_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a fetch waits before it tries a full or failing store again.
+pub(crate) const STORE_RETRY: Duration = Duration::from_secs(3);
+/// Time between two reports of progress.
+pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+/// Sources a fetch wants links to. Guess: more bring little while links are dear.
+pub(crate) const SOURCES_WANTED: usize = 8;

@@ -1,0 +1,871 @@
+//! All fetches of a node: proofs, chunks, sources, blame.
+//!
+//! Speaks of peers, not of links; whoever has a link up is told by [`Transfers::add_source`].
+//! Wishes come out as [`Action`]s.
+
+use crate::{
+    assembly::{Added, Assembly},
+    fetch::{Chunks, Fetch},
+    io::{Code, Progress, Slot, StoreError},
+    policy,
+    random::Random,
+    source::Source,
+};
+use shoal_protocol::{
+    bits::Bits,
+    bulk::{BulkHeader, BulkKind},
+    content::{ContentKey, ContentSize},
+    control::{ControlMessage, MAX_CHUNKS_PER_REQUEST, RefuseCode},
+    id::PeerId,
+    proof::{MAX_PROOF_ANSWER, Proof, VerifiedChunk},
+    time::Timestamp,
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+/// What the fetches want done, or tell.
+#[derive(Debug)]
+pub(crate) enum Action {
+    Send {
+        peer: PeerId,
+        message: ControlMessage,
+    },
+    /// A proof came: record the content. Answered by [`Transfers::recorded`].
+    Record {
+        key: ContentKey,
+        proof: Arc<Proof>,
+    },
+    /// Store chunks. Answered by [`Transfers::stored`].
+    Put {
+        key: ContentKey,
+        slot: Slot,
+        chunks: Vec<VerifiedChunk>,
+        from: Vec<(u32, PeerId)>,
+    },
+    /// A chunk is in the store.
+    Stored {
+        key: ContentKey,
+        index: u32,
+        peer: PeerId,
+    },
+    /// All chunks are in the store.
+    Complete {
+        key: ContentKey,
+    },
+    Progress {
+        key: ContentKey,
+        progress: Progress,
+    },
+    /// A peer sent what no honest peer sends.
+    Liar {
+        peer: PeerId,
+        what: String,
+    },
+}
+
+struct Request {
+    key: ContentKey,
+    peer: PeerId,
+    asked: Timestamp,
+    part: RequestPart,
+}
+
+enum RequestPart {
+    Proof(Option<Assembly>),
+    Chunks(BTreeMap<u32, Option<Assembly>>),
+}
+
+pub(crate) struct Transfers {
+    fetches: BTreeMap<ContentKey, Fetch>,
+    requests: BTreeMap<u32, Request>,
+    next_request: u32,
+    random: Random,
+    actions: VecDeque<Action>,
+}
+
+impl Transfers {
+    pub(crate) fn new(random: Random) -> Self {
+        Self {
+            fetches: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            next_request: 1,
+            random,
+            actions: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Begins a fetch of which nothing is known yet.
+    pub(crate) fn start(&mut self, key: ContentKey) {
+        self.fetches.entry(key).or_insert_with(|| Fetch::new());
+    }
+
+    /// Begins or goes on with a fetch whose proof is in the store.
+    pub(crate) fn resume(&mut self, now: Timestamp, proof: Arc<Proof>, slot: Slot, held: Bits) {
+        let key = proof.key();
+        let fetch = self.fetches.entry(key).or_insert_with(|| Fetch::new());
+        fetch.chunks = Some(Chunks::new(proof, slot, held));
+        fetch.recorded = true;
+        self.settle_have(now, key);
+    }
+
+    pub(crate) fn is_fetching(&self, key: ContentKey) -> bool {
+        self.fetches.contains_key(&key)
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = ContentKey> + '_ {
+        self.fetches.keys().copied()
+    }
+
+    /// How many more sources a fetch could use.
+    pub(crate) fn sources_wanted(&self, key: ContentKey) -> usize {
+        let has = self
+            .fetches
+            .get(&key)
+            .map_or(0, |fetch| fetch.sources.len());
+        policy::SOURCES_WANTED.saturating_sub(has)
+    }
+
+    /// What to say while there is no source.
+    pub(crate) fn set_trouble(&mut self, key: ContentKey, searched: bool, trouble: Code) {
+        if let Some(fetch) = self.fetches.get_mut(&key) {
+            fetch.changed |= (fetch.searched, fetch.trouble) != (searched, trouble);
+            (fetch.searched, fetch.trouble) = (searched, trouble);
+        }
+    }
+
+    /// Somebody waits to read a chunk.
+    pub(crate) fn set_urgent(&mut self, key: ContentKey, index: u32) {
+        if let Some(chunks) = self
+            .fetches
+            .get_mut(&key)
+            .and_then(|fetch| fetch.chunks.as_mut())
+        {
+            chunks.urgent.insert(index);
+        }
+    }
+
+    /// Ends a fetch; what is held stays.
+    pub(crate) fn stop(&mut self, key: ContentKey) {
+        let Some(fetch) = self.fetches.remove(&key) else {
+            return;
+        };
+        self.requests.retain(|&id, request| {
+            if request.key == key && fetch.sources.contains_key(&request.peer) {
+                let message = ControlMessage::Cancel {
+                    id,
+                    chunks: Vec::new(),
+                };
+                self.actions.push_back(Action::Send {
+                    peer: request.peer,
+                    message,
+                });
+            }
+            request.key != key
+        });
+    }
+
+    /// A peer that may hold the content can be asked.
+    pub(crate) fn add_source(&mut self, now: Timestamp, key: ContentKey, peer: PeerId) {
+        let Some(fetch) = self.fetches.get_mut(&key) else {
+            return;
+        };
+        if fetch.sources.contains_key(&peer) {
+            return;
+        }
+        fetch.sources.insert(peer, Source::new(now));
+        fetch.changed = true;
+        // Names no chunks: asks what the peer holds, and to be told of more.
+        let id = self.next_id();
+        let message = ControlMessage::FetchPeerKeys {
+            id,
+            key,
+            chunks: Vec::new(),
+        };
+        self.actions.push_back(Action::Send { peer, message });
+    }
+
+    /// A peer can no longer be asked.
+    pub(crate) fn remove_peer(&mut self, peer: PeerId) {
+        let keys: Vec<ContentKey> = self.fetches.keys().copied().collect();
+        for key in keys {
+            self.remove_source(key, peer);
+        }
+    }
+
+    fn remove_source(&mut self, key: ContentKey, peer: PeerId) {
+        self.requests
+            .retain(|_, request| (request.key, request.peer) != (key, peer));
+        let Some(fetch) = self.fetches.get_mut(&key) else {
+            return;
+        };
+        fetch.release_all(peer);
+        let Some(source) = fetch.sources.remove(&peer) else {
+            return;
+        };
+        if let (Some(chunks), Some(have)) = (&mut fetch.chunks, &source.have) {
+            chunks.count_source(have, -1);
+        }
+        if fetch.proof_asked.is_some_and(|(asked, _)| asked == peer) {
+            fetch.proof_asked = None;
+        }
+        fetch.changed = true;
+    }
+
+    /// A `Have`: all a peer holds, or what it holds now besides.
+    pub(crate) fn have(
+        &mut self,
+        peer: PeerId,
+        key: ContentKey,
+        held: Option<Bits>,
+        more: &[u32],
+    ) -> Result<(), String> {
+        let Some(fetch) = self.fetches.get_mut(&key) else {
+            return Ok(());
+        };
+        let Some(source) = fetch.sources.get_mut(&peer) else {
+            return Ok(());
+        };
+        fetch.changed = true;
+        if let Some(held) = held {
+            if held.len() > ContentSize::MAX.chunks() || held.len() == 0 {
+                return Err("a peer says it holds more chunks than a content can have".into());
+            }
+            if let (Some(chunks), Some(old)) = (&mut fetch.chunks, &source.have) {
+                chunks.count_source(old, -1);
+            }
+            source.have = Some(held);
+            if let Some(chunks) = &mut fetch.chunks {
+                count_or_drop(chunks, source);
+            }
+        }
+        if let Some(have) = &mut source.have {
+            for &index in more {
+                if index >= have.len() {
+                    return Err(format!(
+                        "a peer says it holds chunk {index}, which does not exist"
+                    ));
+                }
+                if have.insert(index) {
+                    if let Some(chunks) = &mut fetch.chunks {
+                        chunks.count_chunk(index, 1);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A peer no longer holds some chunks, or (none named) anything of a content.
+    pub(crate) fn gone(&mut self, peer: PeerId, key: ContentKey, indexes: &[u32]) {
+        if indexes.is_empty() {
+            return self.remove_source(key, peer);
+        }
+        let Some(fetch) = self.fetches.get_mut(&key) else {
+            return;
+        };
+        let Some(source) = fetch.sources.get_mut(&peer) else {
+            return;
+        };
+        let owed = fetch.owed.entry(peer).or_default();
+        for &index in indexes {
+            if source.have.as_mut().is_some_and(|have| have.remove(index)) {
+                if let Some(chunks) = &mut fetch.chunks {
+                    chunks.count_chunk(index, -1);
+                }
+            }
+            if owed.remove(&index) {
+                source.released(1);
+                if let Some(chunks) = &mut fetch.chunks {
+                    chunks.release(index);
+                }
+            }
+        }
+        self.drop_assemblies(key, peer, |index| indexes.contains(&index));
+    }
+
+    /// A peer does not answer a request.
+    pub(crate) fn refused(&mut self, now: Timestamp, peer: PeerId, id: u32, code: RefuseCode) {
+        let Some(request) = self.requests.remove(&id) else {
+            return;
+        };
+        if request.peer != peer {
+            self.requests.insert(id, request);
+            return;
+        }
+        let Some(fetch) = self.fetches.get_mut(&request.key) else {
+            return;
+        };
+        match request.part {
+            RequestPart::Proof(_) => fetch.proof_asked = None,
+            RequestPart::Chunks(parts) => {
+                let owed = fetch.owed.entry(peer).or_default();
+                for index in parts.keys().filter(|index| owed.remove(index)) {
+                    if let Some(chunks) = &mut fetch.chunks {
+                        chunks.release(*index);
+                    }
+                    if let Some(source) = fetch.sources.get_mut(&peer) {
+                        source.released(1);
+                    }
+                }
+            }
+        }
+        if let Some(source) = fetch.sources.get_mut(&peer) {
+            match code {
+                RefuseCode::Busy => source.stalled(now),
+                RefuseCode::Invalid | RefuseCode::StoreFailed => source.rest(now),
+            }
+        }
+    }
+
+    /// A bulk frame of a peer.
+    pub(crate) fn frame(
+        &mut self,
+        now: Timestamp,
+        peer: PeerId,
+        header: BulkHeader,
+        payload: &[u8],
+    ) {
+        if header.request == 0 || header.request >= self.next_request {
+            return self.liar(peer, "it sent bytes that nobody asked for");
+        }
+        // What was cancelled meanwhile is no fault.
+        let Some(request) = self.requests.get_mut(&header.request) else {
+            return;
+        };
+        if request.peer != peer {
+            return self.liar(peer, "it answered a request made to another peer");
+        }
+        let (key, asked) = (request.key, request.asked);
+        let Some(fetch) = self.fetches.get_mut(&key) else {
+            return;
+        };
+        if let Some(source) = fetch.sources.get_mut(&peer) {
+            source.heard(now);
+        }
+        let (slot, len) = match (&mut request.part, header.kind) {
+            (RequestPart::Proof(slot), BulkKind::Proof) => (slot, Some(header.index as usize)),
+            (RequestPart::Chunks(parts), BulkKind::Chunk) => {
+                let size = fetch.chunks.as_ref().map(|chunks| chunks.proof.size());
+                let Some(slot) = parts.get_mut(&header.index) else {
+                    return;
+                };
+                (slot, size.and_then(|size| size.chunk_len(header.index)))
+            }
+            _ => return self.liar(peer, "it answered with another kind of frame"),
+        };
+        let Some(len) = len.filter(|len| *len <= MAX_PROOF_ANSWER) else {
+            return self.liar(peer, "it announced a proof answer above the limit");
+        };
+        let assembly = slot.get_or_insert_with(|| Assembly::new(len));
+        if assembly.len() != len {
+            return self.liar(peer, "its frames disagree about the length of the answer");
+        }
+        match assembly.add(header.offset, payload) {
+            Added::Partly | Added::Again => {}
+            Added::Misplaced => self.liar(peer, "it sent a frame that has no place in the answer"),
+            Added::Whole => {
+                let Some(bytes) = slot.take().map(Assembly::into_bytes) else {
+                    return;
+                };
+                match header.kind {
+                    BulkKind::Proof => self.proof_arrived(key, peer, header.request, &bytes),
+                    BulkKind::Chunk => {
+                        self.chunk_arrived(
+                            now,
+                            key,
+                            peer,
+                            header.request,
+                            header.index,
+                            asked,
+                            bytes,
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    fn proof_arrived(&mut self, key: ContentKey, peer: PeerId, request: u32, answer: &[u8]) {
+        self.requests.remove(&request);
+        let Some(fetch) = self
+            .fetches
+            .get_mut(&key)
+            .filter(|fetch| fetch.chunks.is_none())
+        else {
+            return;
+        };
+        match Proof::from_answer(key, answer) {
+            Ok((proof, last)) => {
+                fetch.last = Some((last, peer));
+                let proof = Arc::new(proof);
+                let held = Bits::new(proof.size().chunks());
+                fetch.chunks = Some(Chunks::new(proof.clone(), 0, held));
+                fetch.changed = true;
+                self.actions.push_back(Action::Record { key, proof });
+            }
+            // All of the answer came from this peer, so nobody else can be to blame.
+            Err(error) => self.liar(peer, &error.to_string()),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn chunk_arrived(
+        &mut self,
+        now: Timestamp,
+        key: ContentKey,
+        peer: PeerId,
+        request: u32,
+        index: u32,
+        asked: Timestamp,
+        bytes: Vec<u8>,
+    ) {
+        if let Some(Request {
+            part: RequestPart::Chunks(parts),
+            ..
+        }) = self.requests.get_mut(&request)
+        {
+            parts.remove(&index);
+            if parts.is_empty() {
+                self.requests.remove(&request);
+            }
+        }
+        let Some(fetch) = self.fetches.get_mut(&key) else {
+            return;
+        };
+        let owed = fetch.owed.entry(peer).or_default().remove(&index);
+        let Some(chunks) = &mut fetch.chunks else {
+            return;
+        };
+        let len = bytes.len() as u64;
+        let chunk = match chunks.proof.verify(index, bytes) {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                if owed {
+                    chunks.release(index);
+                }
+                return self.liar(peer, &error.to_string());
+            }
+        };
+        if let Some(source) = fetch.sources.get_mut(&peer) {
+            source.answered(now, len, asked);
+        }
+        fetch.changed = true;
+        if !chunks.needs(index) {
+            return;
+        }
+        chunks.arrived(chunk, peer);
+        fetch.rate.add(now, len);
+        // Whoever else was asked for it need not send it.
+        let others: Vec<PeerId> = fetch
+            .owed
+            .iter()
+            .filter(|(_, owes)| owes.contains(&index))
+            .map(|(peer, _)| *peer)
+            .collect();
+        for other in others {
+            if let Some(owes) = fetch.owed.get_mut(&other) {
+                owes.remove(&index);
+            }
+            if let Some(source) = fetch.sources.get_mut(&other) {
+                source.released(1);
+            }
+            for (&id, request) in &mut self.requests {
+                let RequestPart::Chunks(parts) = &mut request.part else {
+                    continue;
+                };
+                if (request.key, request.peer) == (key, other) && parts.remove(&index).is_some() {
+                    let message = ControlMessage::Cancel {
+                        id,
+                        chunks: vec![index],
+                    };
+                    self.actions.push_back(Action::Send {
+                        peer: other,
+                        message,
+                    });
+                }
+            }
+        }
+        self.requests.retain(
+            |_, request| !matches!(&request.part, RequestPart::Chunks(parts) if parts.is_empty()),
+        );
+        self.write(key);
+    }
+
+    /// The content is recorded: `slot` and `held` are what the store has now.
+    pub(crate) fn recorded(
+        &mut self,
+        now: Timestamp,
+        key: ContentKey,
+        result: Result<(Slot, Bits), StoreError>,
+    ) {
+        let Some(fetch) = self.fetches.get_mut(&key) else {
+            return;
+        };
+        match result {
+            Ok((slot, held)) => {
+                if let Some(chunks) = fetch.chunks.take() {
+                    let mut chunks = Chunks::new(chunks.proof, slot, held);
+                    if let Some((last, peer)) =
+                        fetch.last.take_if(|(last, _)| chunks.needs(last.index()))
+                    {
+                        fetch.rate.add(now, last.bytes().len() as u64);
+                        chunks.arrived(last, peer);
+                    }
+                    fetch.chunks = Some(chunks);
+                    fetch.recorded = true;
+                    self.settle_have(now, key);
+                    self.write(key);
+                }
+            }
+            Err(error) => {
+                fetch.chunks = None;
+                fetch.proof_asked = None;
+                fetch.store_full = Some((store_code(&error), now + policy::STORE_RETRY));
+                fetch.changed = true;
+            }
+        }
+    }
+
+    /// Counts what sources said they hold before the number of chunks was known.
+    fn settle_have(&mut self, now: Timestamp, key: ContentKey) {
+        let Some(fetch) = self.fetches.get_mut(&key) else {
+            return;
+        };
+        fetch.changed = true;
+        if let Some(chunks) = &mut fetch.chunks {
+            for source in fetch.sources.values_mut() {
+                count_or_drop(chunks, source);
+            }
+        }
+        self.finish_if_complete(now, key);
+    }
+
+    /// A store transaction has ended.
+    pub(crate) fn stored(
+        &mut self,
+        now: Timestamp,
+        key: ContentKey,
+        from: Vec<(u32, PeerId)>,
+        result: Result<(), StoreError>,
+    ) {
+        let Some(fetch) = self.fetches.get_mut(&key) else {
+            return;
+        };
+        let Some(chunks) = &mut fetch.chunks else {
+            return;
+        };
+        chunks.writing = chunks.writing.saturating_sub(from.len());
+        fetch.changed = true;
+        match result {
+            Ok(()) => {
+                for (index, peer) in from {
+                    chunks.stored(index);
+                    self.actions.push_back(Action::Stored { key, index, peer });
+                }
+            }
+            Err(error) => {
+                for (index, _) in from {
+                    chunks.not_stored(index);
+                }
+                for (chunk, _) in std::mem::take(&mut chunks.ready) {
+                    chunks.not_stored(chunk.index());
+                }
+                fetch.store_full = Some((store_code(&error), now + policy::STORE_RETRY));
+                self.cancel_all(key);
+            }
+        }
+        self.write(key);
+        self.finish_if_complete(now, key);
+    }
+
+    /// A stored chunk turned out damaged and was dropped.
+    pub(crate) fn lost(&mut self, key: ContentKey, index: u32) {
+        if let Some(chunks) = self
+            .fetches
+            .get_mut(&key)
+            .and_then(|fetch| fetch.chunks.as_mut())
+        {
+            chunks.held.remove(index);
+            chunks.not_stored(index);
+        }
+    }
+
+    fn finish_if_complete(&mut self, now: Timestamp, key: ContentKey) {
+        let Some(fetch) = self.fetches.get(&key).filter(|fetch| fetch.is_complete()) else {
+            return;
+        };
+        let progress = fetch.progress(now);
+        self.stop(key);
+        self.actions.push_back(Action::Progress { key, progress });
+        self.actions.push_back(Action::Complete { key });
+    }
+
+    /// Hands verified chunks to the store, a few transactions at a time.
+    fn write(&mut self, key: ContentKey) {
+        let Some(fetch) = self.fetches.get_mut(&key) else {
+            return;
+        };
+        let Some(chunks) = &mut fetch.chunks else {
+            return;
+        };
+        if chunks.ready.is_empty() || chunks.writing >= policy::WRITES_MAX * 4 {
+            return;
+        }
+        let ready = std::mem::take(&mut chunks.ready);
+        chunks.writing += ready.len();
+        let from = ready
+            .iter()
+            .map(|(chunk, peer)| (chunk.index(), *peer))
+            .collect();
+        let put = ready.into_iter().map(|(chunk, _)| chunk).collect();
+        self.actions.push_back(Action::Put {
+            key,
+            slot: chunks.slot,
+            chunks: put,
+            from,
+        });
+    }
+
+    /// Takes back all that is asked for a content.
+    fn cancel_all(&mut self, key: ContentKey) {
+        let Some(fetch) = self.fetches.get_mut(&key) else {
+            return;
+        };
+        let peers: Vec<PeerId> = fetch.sources.keys().copied().collect();
+        for peer in peers {
+            fetch.release_all(peer);
+        }
+        self.requests.retain(|&id, request| {
+            let ends = request.key == key && matches!(request.part, RequestPart::Chunks(_));
+            if ends {
+                let message = ControlMessage::Cancel {
+                    id,
+                    chunks: Vec::new(),
+                };
+                self.actions.push_back(Action::Send {
+                    peer: request.peer,
+                    message,
+                });
+            }
+            !ends
+        });
+    }
+
+    /// Asks for what can be asked for now. Called after every input.
+    pub(crate) fn schedule(&mut self, now: Timestamp) {
+        let keys: Vec<ContentKey> = self.fetches.keys().copied().collect();
+        let share = policy::IN_FLIGHT_MAX / keys.len().max(1);
+        for key in keys {
+            self.ask_proof(now, key);
+            let Some(fetch) = self.fetches.get_mut(&key) else {
+                continue;
+            };
+            let picks = fetch.schedule(now, share.max(1), &mut self.random);
+            let mut by_peer: BTreeMap<PeerId, Vec<u32>> = BTreeMap::new();
+            for (peer, index) in picks {
+                by_peer.entry(peer).or_default().push(index);
+            }
+            for (peer, indexes) in by_peer {
+                for chunks in indexes.chunks(MAX_CHUNKS_PER_REQUEST) {
+                    let id = self.next_id();
+                    let parts = chunks.iter().map(|index| (*index, None)).collect();
+                    let part = RequestPart::Chunks(parts);
+                    self.requests.insert(
+                        id,
+                        Request {
+                            key,
+                            peer,
+                            asked: now,
+                            part,
+                        },
+                    );
+                    let message = ControlMessage::FetchPeerKeys {
+                        id,
+                        key,
+                        chunks: chunks.to_vec(),
+                    };
+                    self.actions.push_back(Action::Send { peer, message });
+                }
+            }
+        }
+    }
+
+    fn ask_proof(&mut self, now: Timestamp, key: ContentKey) {
+        let Some(fetch) = self.fetches.get_mut(&key) else {
+            return;
+        };
+        let waiting = fetch
+            .proof_asked
+            .is_some_and(|(_, asked)| now < asked + policy::PROOF_TIMEOUT);
+        if fetch.chunks.is_some() || waiting || fetch.store_full.is_some() {
+            return;
+        }
+        let last = fetch.proof_asked.map(|(peer, _)| peer);
+        let willing = |(_, source): &(&PeerId, &Source)| {
+            let has_last = source
+                .have
+                .as_ref()
+                .is_some_and(|have| have.contains(have.len() - 1));
+            has_last && source.rests_until().is_none_or(|until| until <= now)
+        };
+        let others = fetch.sources.iter().filter(willing).map(|(peer, _)| *peer);
+        let mut others: Vec<PeerId> = others.collect();
+        if others.len() > 1 {
+            others.retain(|peer| Some(*peer) != last);
+        }
+        let Some(&peer) = others.get(self.random.below(others.len() as u32) as usize) else {
+            return;
+        };
+        fetch.proof_asked = Some((peer, now));
+        let id = self.next_id();
+        self.requests.insert(
+            id,
+            Request {
+                key,
+                peer,
+                asked: now,
+                part: RequestPart::Proof(None),
+            },
+        );
+        self.actions.push_back(Action::Send {
+            peer,
+            message: ControlMessage::FetchProof { id, key },
+        });
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Timestamp> {
+        let of_fetch = |fetch: &Fetch| {
+            let stalls = fetch.sources.values().filter_map(Source::stalls_at);
+            let rests = fetch.sources.values().filter_map(Source::rests_until);
+            let proof = fetch.proof_asked.filter(|_| fetch.chunks.is_none());
+            let proof = proof.map(|(_, asked)| asked + policy::PROOF_TIMEOUT);
+            let store = fetch.store_full.map(|(_, until)| until);
+            let report = fetch
+                .reported
+                .filter(|_| fetch.changed)
+                .map(|at| at + policy::PROGRESS_INTERVAL);
+            stalls
+                .chain(rests)
+                .chain(proof)
+                .chain(store)
+                .chain(report)
+                .min()
+        };
+        self.fetches.values().filter_map(of_fetch).min()
+    }
+
+    /// Handles stalls and retries, and reports progress where it is time. Called after
+    /// every input.
+    pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
+        let keys: Vec<ContentKey> = self.fetches.keys().copied().collect();
+        for key in keys {
+            let Some(fetch) = self.fetches.get_mut(&key) else {
+                continue;
+            };
+            if fetch.store_full.is_some_and(|(_, until)| until <= now) {
+                fetch.store_full = None;
+            }
+            let stalled: Vec<PeerId> = fetch
+                .sources
+                .iter()
+                .filter(|(_, source)| source.stalls_at().is_some_and(|time| time <= now))
+                .map(|(peer, _)| *peer)
+                .collect();
+            for source in fetch.sources.values_mut() {
+                if source.rests_until().is_some_and(|until| until <= now) {
+                    source.heard(now);
+                }
+            }
+            for peer in stalled {
+                self.stall(now, key, peer);
+            }
+            self.report(now, key);
+        }
+    }
+
+    /// Takes back what a stalled source owes, so that others are asked for it.
+    fn stall(&mut self, now: Timestamp, key: ContentKey, peer: PeerId) {
+        let Some(fetch) = self.fetches.get_mut(&key) else {
+            return;
+        };
+        fetch.release_all(peer);
+        if let Some(source) = fetch.sources.get_mut(&peer) {
+            source.stalled(now);
+        }
+        self.requests.retain(|&id, request| {
+            let ends = (request.key, request.peer) == (key, peer)
+                && matches!(request.part, RequestPart::Chunks(_));
+            if ends {
+                let message = ControlMessage::Cancel {
+                    id,
+                    chunks: Vec::new(),
+                };
+                self.actions.push_back(Action::Send { peer, message });
+            }
+            !ends
+        });
+    }
+
+    fn drop_assemblies(&mut self, key: ContentKey, peer: PeerId, which: impl Fn(u32) -> bool) {
+        self.requests.retain(|_, request| {
+            if (request.key, request.peer) != (key, peer) {
+                return true;
+            }
+            let RequestPart::Chunks(parts) = &mut request.part else {
+                return true;
+            };
+            parts.retain(|index, _| !which(*index));
+            !parts.is_empty()
+        });
+    }
+
+    fn report(&mut self, now: Timestamp, key: ContentKey) {
+        let Some(fetch) = self.fetches.get_mut(&key) else {
+            return;
+        };
+        let due = fetch
+            .reported
+            .is_none_or(|at| at + policy::PROGRESS_INTERVAL <= now);
+        if fetch.changed && due {
+            fetch.reported = Some(now);
+            // While bytes come the rate changes by itself.
+            fetch.changed = fetch.rate.get(now) > 0.0;
+            let progress = fetch.progress(now);
+            self.actions.push_back(Action::Progress { key, progress });
+        }
+    }
+
+    fn liar(&mut self, peer: PeerId, what: &str) {
+        self.actions.push_back(Action::Liar {
+            peer,
+            what: what.into(),
+        });
+    }
+
+    fn next_id(&mut self) -> u32 {
+        let id = self.next_request;
+        self.next_request = self.next_request.wrapping_add(1).max(1);
+        id
+    }
+}
+
+/// Counts what a source holds, or forgets it if it is for another number of chunks.
+fn count_or_drop(chunks: &mut Chunks, source: &mut Source) {
+    match &source.have {
+        Some(have) if have.len() == chunks.held.len() => chunks.count_source(have, 1),
+        _ => source.have = None,
+    }
+}
+
+fn store_code(error: &StoreError) -> Code {
+    match error {
+        StoreError::Quota => Code::Quota,
+        StoreError::Superseded | StoreError::Failed(_) => Code::StoreFailed,
+    }
+}
