@@ -2,12 +2,13 @@
 
 import { announce } from './announcer.js';
 import { copy, linkTo } from './copying.js';
-import { slotOf } from './colours.js';
+import { EARLIER, OTHER, slotOf } from './colours.js';
 import { ask } from './dialog.js';
 import { element, fill, fish, setText } from './element.js';
 import { stateOf } from './entry.js';
 import { bytes, count, counted, percent, rate, tile, timeLeft } from './format.js';
 import { nameOf } from './names.js';
+import { notify } from './notices.js';
 import { button, factsOf, label, titleOf } from './parts.js';
 import { PieceMap } from './piecemap.js';
 import { save } from './saving.js';
@@ -23,9 +24,6 @@ import { failureWords, fetchWords, reason, removeWords } from './words.js';
  * @property {import('./library.js').Library} library
  * @property {(key: string) => import('./words.js').Surroundings} around
  */
-
-/** Sources named in a legend; further ones share its last line. */
-const LEGEND = 8;
 
 /** How long a button says what it has done, in milliseconds. */
 const SAID = 2000;
@@ -50,9 +48,10 @@ export class HeldRow {
   #bar = element('div', { class: 'bar', role: 'progressbar', 'aria-valuemin': '0', 'aria-valuemax': '100' },
     element('div', { class: 'bar-fill' }));
   #numbers = element('p', { class: 'numbers' });
-  #arrival = element('div', { class: 'arrival' }, this.#bar, this.#numbers);
+  #progress = element('div', { class: 'progress' }, this.#bar, this.#numbers);
   #legend = element('ul', { class: 'legend', role: 'list', 'aria-label': 'Where its chunks came from' });
   #chunks = element('details', { class: 'chunks' }, element('summary', {}), this.#legend);
+  #arrival = element('div', { class: 'arrival' }, this.#progress, this.#chunks);
 
   #save = button('Save', () => this.#onSave());
   #goOn = button('Go on', () => this.#help.library.fetch(this.#entry.id), 'primary');
@@ -75,8 +74,15 @@ export class HeldRow {
     });
     this.element = element('li', { class: 'row', tabIndex: -1 },
       element('span', { class: 'tile', 'aria-hidden': 'true' }, this.#level, this.#letters),
-      element('div', { class: 'row-text' }, this.#name, this.#facts, this.#words, this.#arrival, this.#chunks),
-      element('div', { class: 'actions' }, this.#save, this.#goOn, this.#retry, this.#link, this.#stop, this.#remove));
+      this.#name,
+      element('div', { class: 'row-text' }, this.#facts),
+      this.#words,
+      element('div', { class: 'actions' }, this.#save, this.#goOn, this.#retry, this.#link, this.#stop, this.#remove),
+      this.#arrival);
+  }
+
+  dispose() {
+    this.#map?.dispose();
   }
 
   get #entry() {
@@ -104,7 +110,7 @@ export class HeldRow {
 
     const held = publishing ? publishing.held : this.#entry.held;
     this.#level.style.transform = `scaleY(${state === 'held' ? 1 : part(held, content.size)})`;
-    this.#drawArrival(state, held, title);
+    this.#drawProgress(state, held, title);
     this.#drawChunks();
     this.#drawActions(state, title);
   }
@@ -131,11 +137,13 @@ export class HeldRow {
    * @param {number} held
    * @param {string} title
    */
-  #drawArrival(state, held, title) {
+  #drawProgress(state, held, title) {
     const { content: { size }, fetching } = this.#entry;
     const moving = state === 'publishing' || state === 'fetching';
-    this.#arrival.hidden = !moving || size === undefined;
-    if (this.#arrival.hidden || size === undefined) return;
+    const hasBegun = held > 0 || state === 'publishing' || fetching?.progress.state === 'fetching';
+    this.#progress.hidden = !moving || !hasBegun || size === undefined;
+    this.#arrival.hidden = this.#progress.hidden && !fetching?.chunks;
+    if (this.#progress.hidden || size === undefined) return;
     const done = percent(held, size);
     this.#bar.setAttribute('aria-valuenow', String(done));
     this.#bar.setAttribute('aria-label', `${state === 'publishing' ? 'Hashing' : 'Fetching'} ${title}`);
@@ -155,7 +163,7 @@ export class HeldRow {
     this.#chunks.hidden = !chunks;
     if (!fetching || !chunks) return;
     if (this.#mapped !== chunks) {
-      this.#map?.[Symbol.dispose]();
+      this.#map?.dispose();
       this.#map?.canvas.remove();
       this.#map = new PieceMap(chunks);
       this.#mapped = chunks;
@@ -163,10 +171,10 @@ export class HeldRow {
       this.#chunks.open = open;
     }
     const summary = /** @type {HTMLElement} */ (this.#chunks.firstElementChild);
-    setText(summary, `${count(chunks.held)} of ${counted(chunks.slots.length, 'chunk')}`);
+    setText(summary, `${count(chunks.held)} of ${counted(chunks.owners.length, 'chunk')}`);
     if (!this.#chunks.open) return;
     this.#map?.draw();
-    this.#map?.describe(`Chunk map: ${summary.textContent} held`);
+    this.#map?.describe(`Chunk map: ${summary.textContent} held, in the colours of the list that follows`);
     this.#drawLegend(chunks, fetching.progress);
   }
 
@@ -176,33 +184,43 @@ export class HeldRow {
    */
   #drawLegend(chunks, progress) {
     const rates = new Map(progress.sources.map((source) => [source.peer, source.rate]));
-    const peers = [...new Set([...chunks.counts.keys(), ...rates.keys()])].filter((peer) => peer !== '');
-    const named = peers.length > LEGEND ? peers.slice(0, LEGEND - 1) : peers;
-    const lines = named.map((peer) => ({
-      id: peer,
-      slot: slotOf(peer),
-      name: nameOf(peer),
-      chunks: chunks.counts.get(peer) ?? 0,
-      rate: rates.get(peer) ?? 0,
-    }));
-    const others = peers.slice(named.length);
-    if (others.length > 0) {
-      const sum = (/** @type {Map<string, number>} */ from) => others.reduce((total, peer) => total + (from.get(peer) ?? 0), 0);
-      lines.push({ id: 'others', slot: slotOf(others[0]), name: counted(others.length, 'other peer'), chunks: sum(chunks.counts), rate: sum(rates) });
+    /** @type {Map<string, { name: string, slot: string, chunks: number, rate: number, peers: number }>} */
+    const lines = new Map();
+    for (const { peer, chunks: sent } of chunks.sources) {
+      if (sent === 0) continue;
+      const slot = peer === '' ? EARLIER : slotOf(peer, OTHER);
+      const id = slot === OTHER ? OTHER : peer;
+      const line = lines.get(id) ?? { name: peer === '' ? 'Held before' : nameOf(peer), slot, chunks: 0, rate: 0, peers: 0 };
+      line.chunks += sent;
+      line.rate += rates.get(peer) ?? 0;
+      line.peers += 1;
+      if (slot === OTHER) line.name = counted(line.peers, 'other peer');
+      lines.set(id, line);
     }
-    const earlier = chunks.counts.get('');
-    if (earlier) lines.push({ id: 'earlier', slot: 'earlier', name: 'Held before', chunks: earlier, rate: 0 });
-    while (this.#legend.children.length > lines.length) this.#legend.lastElementChild?.remove();
-    for (const [place, line] of lines.entries()) {
+    this.#setLegend(lines, progress.state === 'fetching');
+  }
+
+  /**
+   * @param {Map<string, { name: string, slot: string, chunks: number, rate: number }>} lines
+   * @param {boolean} isMoving
+   */
+  #setLegend(lines, isMoving) {
+    while (this.#legend.children.length > lines.size) this.#legend.lastElementChild?.remove();
+    let place = 0;
+    for (const [id, line] of lines) {
       let item = /** @type {HTMLElement} */ (this.#legend.children[place]);
-      if (item?.dataset.id !== line.id) {
-        const made = element('li', { data: { id: line.id } }, fish(line.slot), element('span', {}, line.name), element('span', { class: 'legend-numbers' }));
+      const same = `${id} ${line.slot}`;
+      if (item?.dataset.line !== same) {
+        const made = element('li', { data: { line: same } },
+          fish(line.slot), element('span', {}), element('span', { class: 'legend-numbers' }));
         if (item) item.replaceWith(made);
         else this.#legend.append(made);
         item = made;
       }
-      const speed = progress.state === 'fetching' && line.rate > 0 ? `, ${rate(line.rate)}` : '';
-      setText(/** @type {Element} */ (item.lastElementChild), `${counted(line.chunks, 'chunk')}${speed}`);
+      const [, name, numbers] = item.children;
+      setText(name, line.name);
+      setText(numbers, `${counted(line.chunks, 'chunk')}${isMoving && line.rate > 0 ? `, ${rate(line.rate)}` : ''}`);
+      place += 1;
     }
   }
 
@@ -283,7 +301,11 @@ export class HeldRow {
       });
       if (!agreed) return;
     }
-    await this.#help.library.remove(entry);
+    try {
+      await this.#help.library.remove(entry);
+    } catch (error) {
+      notify('remove', { title: `Not removed: ${titleOf(content)}`, text: reason(/** @type {Error} */ (error)), tone: 'wait' });
+    }
   }
 }
 

@@ -12,6 +12,7 @@ import { HeldRow } from './heldrow.js';
 import { KeyedList } from './list.js';
 import { titleOf } from './parts.js';
 import { PublishQueue } from './publishing.js';
+import { showInTitle } from './title.js';
 import { failureWords } from './words.js';
 
 /**
@@ -31,6 +32,8 @@ const OPEN_AT_ONCE = 3;
 export class Library extends EventTarget {
   /** @type {Map<string, Entry>} newest last */
   #entries = new Map();
+  /** @type {Set<Fetching>} */
+  #running = new Set();
   #filter = '';
   #publications = 0;
   #peer;
@@ -102,22 +105,25 @@ export class Library extends EventTarget {
    * Starts a fetch, or goes on with one.
    *
    * @param {string} key
-   * @param {import('./parts.js').Described} [content] what is known of it already
    */
-  fetch(key, content) {
+  fetch(key) {
     const known = this.#entries.get(key);
     if (known && ['held', 'fetching'].includes(stateOf(known))) return;
-    const entry = known ?? this.#add(key, { ...content, key }, 0);
+    const entry = known ?? this.#add(key, this.#people.offers.get(key)?.content ?? { key }, 0);
     const fetching = new Fetching(this.#peer, key);
     entry.fetching = fetching;
+    this.#running.add(fetching);
     entry.open = [...this.#entries.values()].filter(({ open }) => open).length < OPEN_AT_ONCE;
     fetching.addEventListener('change', () => {
       if (entry.fetching !== fetching) return;
       entry.held = fetching.progress.held;
       if (fetching.content) entry.content = fetching.content;
       this.#list.touch(key);
+      showInTitle(this.#running);
     });
     fetching.addEventListener('end', () => {
+      this.#running.delete(fetching);
+      showInTitle(this.#running);
       if (entry.fetching === fetching) this.#fetched(entry, fetching);
     });
     this.#arrange();
@@ -140,9 +146,10 @@ export class Library extends EventTarget {
    * @param {Entry} entry
    */
   async remove(entry) {
+    const isInStore = ['held', 'partial'].includes(stateOf(entry));
     entry.fetching?.stop();
     entry.publishing?.stop();
-    if (entry.content.key && !entry.publishing) await this.#peer.remove(entry.content.key);
+    if (isInStore) await this.#peer.remove(entry.id);
     this.#drop(entry);
   }
 
@@ -235,9 +242,13 @@ export class Library extends EventTarget {
     this.#arrange();
   }
 
+  /** Who is here and what they offer explains fetches that wait, and names their content. */
   #touchWaiting() {
-    for (const { id, fetching } of this.#entries.values()) {
-      if (fetching && fetching.progress.state !== 'done') this.#list.touch(id);
+    for (const entry of this.#entries.values()) {
+      if (!entry.fetching || entry.fetching.progress.state === 'done') continue;
+      const offer = this.#people.offers.get(entry.id);
+      if (offer && entry.content.size === undefined) entry.content = offer.content;
+      this.#list.touch(entry.id);
     }
   }
 

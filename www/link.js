@@ -103,7 +103,7 @@ export class LinkPanel {
   }
 
   #onFetch() {
-    this.#library.fetch(this.#key, this.#people.offers.get(this.#key)?.content);
+    this.#library.fetch(this.#key);
     this.#draw();
     this.#library.show(this.#key);
   }

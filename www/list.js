@@ -12,6 +12,7 @@ import { count } from './format.js';
  * @typedef {object} Row
  * @property {HTMLElement} element
  * @property {() => void} update
+ * @property {() => void} [dispose]
  */
 
 /** Rows shown at first and added by "Show more": a few screens. A guess. */
@@ -25,7 +26,6 @@ export class KeyedList {
   /** @type {Set<string>} */
   #touched = new Set();
   #limit;
-  #page;
   #list;
   #more;
   #make;
@@ -37,15 +37,14 @@ export class KeyedList {
    * @param {HTMLElement} parts.more   the button that shows more rows
    * @param {HTMLElement} parts.home   gets the focus when the focused row goes and none is left
    * @param {(id: string) => Row} parts.make
-   * @param {number} [parts.page]
+   * @param {number} [parts.first] rows shown before more are asked for
    */
-  constructor({ list, more, home, make, page = PAGE }) {
+  constructor({ list, more, home, make, first = PAGE }) {
     this.#list = list;
     this.#more = more;
     this.#home = home;
     this.#make = make;
-    this.#page = page;
-    this.#limit = page;
+    this.#limit = first;
     more.addEventListener('click', () => this.#showMore());
   }
 
@@ -90,7 +89,7 @@ export class KeyedList {
 
   #showMore() {
     const first = this.#order[this.#limit];
-    this.#limit += this.#page;
+    this.#limit += PAGE;
     this.#draw();
     this.#rows.get(first)?.element.focus();
   }
@@ -103,6 +102,7 @@ export class KeyedList {
     for (const [id, row] of this.#rows) {
       if (wanted.has(id)) continue;
       row.element.remove();
+      row.dispose?.();
       this.#rows.delete(id);
     }
     let place = this.#list.firstElementChild;
@@ -125,7 +125,7 @@ export class KeyedList {
   #drawMore() {
     const left = this.#order.length - this.#limit;
     this.#more.hidden = left <= 0;
-    if (left > 0) setText(this.#more, `Show ${count(Math.min(left, this.#page))} more of ${count(this.#order.length)}`);
+    if (left > 0) setText(this.#more, `Show ${count(Math.min(left, PAGE))} more of ${count(this.#order.length)}`);
   }
 
   /**

@@ -5,7 +5,7 @@ import { byId, element, fill } from './element.js';
 import { tail } from './format.js';
 import { nameOf } from './names.js';
 import { button, peerLabel } from './parts.js';
-import { CANDIDATES, diagnosis } from './words.js';
+import { CANDIDATES, diagnosis, UNREACHABLE } from './words.js';
 
 /** @typedef {import('./words.js').NoticeWords} NoticeWords */
 
@@ -73,12 +73,20 @@ export function notifyUnreachable(error) {
   const title = latest.length === 1
     ? `No connection to ${peer ? `${nameOf(peer)} \u2026${tail(peer)}` : 'a peer'}`
     : `No connection to ${latest.length} peers`;
-  const tables = latest.slice(0, NAMED).flatMap(({ candidates, peer: id }) => (candidates ? [candidateTable(candidates, id)] : []));
-  notify('unreachable', { title, text: error.candidates ? diagnosis(error.candidates) : error.message ?? '', tone: 'wait' }, {
-    body: tables.length > 0 ? [element('details', { class: 'notice-details' },
+  const known = latest.filter(({ candidates }) => candidates).slice(0, NAMED);
+  notify('unreachable', { title, text: latest.length === 1 ? whyOf(error) : UNREACHABLE, tone: 'wait' }, {
+    body: known.length > 0 ? [element('details', { class: 'notice-details' },
       element('summary', {}, 'What was tried'),
-      element('p', { class: 'notice-said' }, error.message ?? ''), ...tables)] : [],
+      ...known.flatMap((each) => [
+        candidateTable(/** @type {NonNullable<Unreachable['candidates']>} */ (each.candidates), each.peer),
+        latest.length > 1 && element('p', { class: 'notice-why' }, whyOf(each)),
+      ]))] : [],
   });
+}
+
+/** @param {Unreachable} error */
+function whyOf({ candidates, message }) {
+  return candidates ? diagnosis(candidates) : message ?? '';
 }
 
 /**

@@ -1,6 +1,6 @@
 /** What the peers that are here offer, merged by key, each with one button. */
 
-import { slotIfAny } from './colours.js';
+import { colours, slotOf } from './colours.js';
 import { byId, element, fill, fish, setText } from './element.js';
 import { counted, shownName, tail } from './format.js';
 import { copy, linkTo } from './copying.js';
@@ -63,6 +63,7 @@ export class Offers {
     people.addEventListener('offers', () => nextFrame(this.#arrange));
     people.addEventListener('people', () => nextFrame(this.#arrange));
     library.addEventListener('change', () => this.#list.touchAll());
+    colours.addEventListener('change', () => this.#list.touchAll());
     this.#arrange();
   }
 
@@ -135,7 +136,8 @@ export class Offers {
     const offer = /** @type {Offer} */ (this.#people.offers.get(key));
     const row = element('li', { class: 'row', tabIndex: -1 },
       tileOf(offer.content),
-      element('div', { class: 'row-text' }, name, facts, element('p', { class: 'holders' }, marks, holders)),
+      name,
+      element('div', { class: 'row-text' }, facts, element('p', { class: 'holders' }, marks, holders)),
       element('div', { class: 'actions' }, act));
     /** @type {import('./parts.js').Described | undefined} */
     let described;
@@ -153,6 +155,7 @@ export class Offers {
       const entry = this.#library.get(key);
       row.dataset.state = entry ? 'here' : 'offered';
       act.classList.toggle('primary', !entry);
+      act.classList.toggle('quiet', Boolean(entry));
       act.disabled = !entry && !this.#canFetch;
       label(act, actWords(entry), title);
     };
@@ -162,7 +165,7 @@ export class Offers {
   /** @param {string} key */
   #act(key) {
     if (this.#library.get(key)) this.#library.show(key);
-    else this.#library.fetch(key, this.#people.offers.get(key)?.content);
+    else this.#library.fetch(key);
   }
 }
 
@@ -188,7 +191,7 @@ function drawHolders({ holders, partial }, marks, words) {
   const who = holders.size === 1 ? `${nameOf(first)} \u2026${tail(first)}` : counted(holders.size, 'peer');
   const parts = partial.size === 0 ? '' : partial.size === holders.size ? ', in part' : `, ${partial.size} in part`;
   setText(words, `${who}${parts}`);
-  const slots = [...holders].slice(0, MARKS).map(slotIfAny).join(' ');
+  const slots = [...holders].slice(0, MARKS).map((id) => slotOf(id)).join(' ');
   if (marks.dataset.slots === slots) return;
   marks.dataset.slots = slots;
   fill(marks, ...slots.split(' ').map((slot) => fish(slot)));

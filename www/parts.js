@@ -1,6 +1,6 @@
 /** The pieces rows are set from: names, keys, tiles, peers. */
 
-import { slotIfAny } from './colours.js';
+import { slotOf } from './colours.js';
 import { element, fish } from './element.js';
 import { bytes, head, shownName, tail, tile } from './format.js';
 import { nameOf } from './names.js';
@@ -58,7 +58,7 @@ export function factsOf({ size, type, key }) {
  */
 export function peerLabel(peer) {
   return [
-    fish(slotIfAny(peer)),
+    fish(slotOf(peer)),
     element('span', { class: 'peer-name' }, nameOf(peer)),
     element('code', { class: 'peer-tail', title: peer }, `\u2026${tail(peer)}`),
   ];

@@ -1,14 +1,14 @@
 /** The peers that are here: one row each, which shows its link and picks its offers. */
 
-import { slotIfAny } from './colours.js';
+import { colours, slotOf } from './colours.js';
 import { byId, element, fish, setText } from './element.js';
 import { counted, tail } from './format.js';
 import { nextFrame } from './frame.js';
 import { KeyedList } from './list.js';
 import { nameOf } from './names.js';
 
-/** Peers shown at first. */
-const PAGE = 24;
+/** Peers shown at first: the offers below are what most people look for. */
+const FIRST = 6;
 
 export class Peers {
   #people;
@@ -26,11 +26,12 @@ export class Peers {
       list: byId('peer-rows'),
       more: byId('peers-more'),
       home: byId('peers-summary'),
-      page: PAGE,
+      first: FIRST,
       make: (id) => this.#row(id),
     });
     people.addEventListener('people', () => nextFrame(this.#arrange));
     people.addEventListener('offers', () => this.#list.touchAll());
+    colours.addEventListener('change', () => this.#list.touchAll());
   }
 
   /** Draws all rows anew, for a choice made elsewhere. */
@@ -67,7 +68,7 @@ export class Peers {
     const update = () => {
       const person = this.#people.persons.get(id);
       if (!person) return;
-      mark.dataset.slot = slotIfAny(id);
+      mark.dataset.slot = slotOf(id);
       choose.dataset.link = linkOf(person);
       choose.setAttribute('aria-pressed', String(this.#offers.chosen === id));
       const offered = person.catalog ? `${counted(person.catalog.length, 'content')}` : 'catalog not here yet';

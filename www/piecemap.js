@@ -1,10 +1,10 @@
 /**
  * The picture of a content's chunks, each in the colour of the peer it came from. A
  * content has up to many thousands of chunks: a cell then stands for a run of them, in
- * the colour of its most frequent source, and fills up as they arrive.
+ * the colour of its most frequent source, and grows stronger as they arrive.
  */
 
-import { ALL_SLOTS, palette } from './colours.js';
+import { ALL_SLOTS, EARLIER, OTHER, palette, slotOf } from './colours.js';
 import { nextFrame } from './frame.js';
 
 /** Cells are no smaller than can be told apart, and no larger than calls for. In CSS pixels. */
@@ -12,6 +12,9 @@ const SMALLEST = 7;
 const LARGEST = 18;
 const GAP = 2;
 const ROWS = 8;
+
+/** How strong the colour of a cell is at least: a single chunk of a long run is seen. */
+const FAINTEST = 0.25;
 
 export class PieceMap {
   /** @type {HTMLCanvasElement} */
@@ -37,7 +40,7 @@ export class PieceMap {
     if (this.canvas.getAttribute('aria-label') !== text) this.canvas.setAttribute('aria-label', text);
   }
 
-  [Symbol.dispose]() {
+  dispose() {
     this.#watcher.disconnect();
     this.#scheme.removeEventListener('change', this.draw);
   }
@@ -45,8 +48,8 @@ export class PieceMap {
   #paint = () => {
     const width = this.canvas.clientWidth;
     if (width === 0) return;
-    const { slots } = this.#chunks;
-    const { columns, rows, pitch, run } = layOut(slots.length, width);
+    const { owners, sources } = this.#chunks;
+    const { columns, rows, pitch, run } = layOut(owners.length, width);
     const height = rows * pitch - GAP;
     const scale = devicePixelRatio;
     if (this.canvas.width !== Math.round(width * scale) || this.canvas.height !== Math.round(height * scale)) {
@@ -59,19 +62,20 @@ export class PieceMap {
     const colours = palette();
     context.setTransform(scale, 0, 0, scale, 0, 0);
     context.clearRect(0, 0, width, height);
-    const cells = Math.ceil(slots.length / run);
+    const slots = sources.map(({ peer }) => ALL_SLOTS.indexOf(peer === '' ? EARLIER : slotOf(peer, OTHER)));
+    const cells = Math.ceil(owners.length / run);
     const side = pitch - GAP;
     for (let cell = 0; cell < cells; cell += 1) {
       const x = (cell % columns) * pitch;
       const y = Math.floor(cell / columns) * pitch;
-      const { slot, part } = mostOf(slots, cell * run, Math.min(slots.length, (cell + 1) * run));
+      const { slot, part } = mostOf(owners, slots, cell * run, Math.min(owners.length, (cell + 1) * run));
       context.fillStyle = colours.empty;
       context.fillRect(x, y, side, side);
       if (part === 0) continue;
-      // From below, as water rises; a single chunk of a long run is still seen.
-      const filled = Math.max(1, Math.round(side * part));
+      context.globalAlpha = FAINTEST + (1 - FAINTEST) * part;
       context.fillStyle = colours[slot];
-      context.fillRect(x, y + side - filled, side, filled);
+      context.fillRect(x, y, side, side);
+      context.globalAlpha = 1;
     }
   };
 }
@@ -95,20 +99,24 @@ function layOut(chunks, width) {
   return { columns, rows: Math.ceil(Math.ceil(chunks / run) / columns), pitch, run };
 }
 
-const tally = new Uint32Array(ALL_SLOTS.length + 1);
+const tally = new Uint32Array(ALL_SLOTS.length);
 
 /**
- * @param {Uint8Array} slots
+ * The slot that most chunks of a run have, and the part of the run that is held.
+ *
+ * @param {Uint16Array} owners
+ * @param {number[]} slots place in ALL_SLOTS by source
  * @param {number} from
  * @param {number} to
  * @returns {{ slot: string, part: number }}
  */
-function mostOf(slots, from, to) {
+function mostOf(owners, slots, from, to) {
   tally.fill(0);
-  for (let index = from; index < to; index += 1) tally[slots[index]] += 1;
-  let best = 1;
-  for (let place = 2; place < tally.length; place += 1) {
-    if (tally[place] > tally[best]) best = place;
+  let held = 0;
+  for (let index = from; index < to; index += 1) {
+    if (owners[index] === 0) continue;
+    tally[slots[owners[index] - 1]] += 1;
+    held += 1;
   }
-  return { slot: ALL_SLOTS[best - 1], part: (to - from - tally[0]) / (to - from) };
+  return { slot: ALL_SLOTS[tally.indexOf(Math.max(...tally))], part: held / (to - from) };
 }

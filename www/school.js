@@ -3,7 +3,7 @@
  * says nothing that the list of peers does not say in words.
  */
 
-import { slotIfAny } from './colours.js';
+import { colours, slotOf } from './colours.js';
 import { byId, FISH, SVG } from './element.js';
 import { nextFrame } from './frame.js';
 import { spread } from './names.js';
@@ -35,6 +35,7 @@ export class School {
     this.#svg.setAttribute('viewBox', `0 0 ${WIDTH} ${HEIGHT}`);
     byId('school').replaceChildren(this.#svg);
     people.addEventListener('people', () => nextFrame(this.#draw));
+    colours.addEventListener('change', () => nextFrame(this.#draw));
     this.#draw();
   }
 
@@ -53,7 +54,7 @@ export class School {
       const { x, y } = placeOf(place, ids.size, length);
       const tilt = (spread(id) % 17) - 8;
       path.style.transform = `translate(${x}px, ${y}px) rotate(${tilt}deg) scale(${length / 24}) translate(-12px, -6px)`;
-      path.dataset.slot = id === this.#self ? 'self' : slotIfAny(id);
+      path.dataset.slot = id === this.#self ? 'self' : slotOf(id);
       path.dataset.linked = String(id === this.#self || Boolean(this.#people.persons.get(id)?.linked));
       place += 1;
     }

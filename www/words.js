@@ -181,6 +181,9 @@ export function diagnosis({ local, remote }) {
   return 'Addresses of every kind were tried, the TURN relay too, and none got through. A firewall may block UDP and TURN.';
 }
 
+/** What is said of several peers at once. */
+export const UNREACHABLE = 'Every address that they and this browser found was tried, and none got through. It is tried again when something asks for them.';
+
 /** What each kind of candidate is to a person, in the order of the table. */
 export const CANDIDATES = /** @type {const} */ ([
   ['host', 'Own address'],

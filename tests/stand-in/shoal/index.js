@@ -1,0 +1,135 @@
+// A stand-in for the package, with its API and no engine: it holds still what a real run
+// passes through, and fills the page to volumes that would take hours to fetch. Pictures
+// are made with it, nothing is proven with it. The page's query says which scenario of
+// scenarios.js is played: `?scenario=fetching`.
+
+import { scenarios } from './scenarios.js';
+
+export class ShoalError extends Error {
+  name = 'ShoalError';
+
+  constructor(code, message = code, more = {}) {
+    super(message);
+    this.code = code;
+    Object.assign(this, more);
+  }
+}
+
+const scenario = scenarios[new URLSearchParams(location.search).get('scenario') ?? 'swarm'];
+
+export class Transfer extends EventTarget {
+  constructor(content, progress, done) {
+    super();
+    this.content = content;
+    this.progress = progress;
+    this.done = done;
+  }
+
+  stream() {
+    return new Blob([`bytes of ${this.content.key}`]).stream();
+  }
+
+  async blob() {
+    return new Blob([`bytes of ${this.content.key}`]);
+  }
+}
+
+export class Peer extends EventTarget {
+  #contents = new Map((scenario.contents ?? []).map((content) => [content.key, content]));
+  #people = new Map((scenario.people ?? []).map((person) => [person.id, person]));
+  id = '12D3KooWQ7sKJgkw5vRo3MZs8ufhJHnWb4dRtEcyGpL2xVaNThis';
+  state = scenario.state ?? 'online';
+
+  static async open() {
+    if (scenario.open === 'never') await new Promise(() => {});
+    if (scenario.open) throw new ShoalError(scenario.open);
+    const peer = new Peer();
+    setTimeout(() => peer.#play(), 50);
+    return peer;
+  }
+
+  #play() {
+    for (const key of scenario.resumed ?? []) {
+      const { size = 0 } = scenario.fetches?.[key] ?? {};
+      this.#say('transfer', { transfer: new Transfer({ key, size, held: 0 }, {}, new Promise(() => {})) });
+    }
+    for (const { code, message, ...more } of scenario.errors ?? []) {
+      this.#say('error', new ShoalError(code, message, more));
+    }
+  }
+
+  async publish(file, { name, type, signal, onprogress } = {}) {
+    const { held, code } = scenario.publish ?? {};
+    if (held !== undefined) {
+      onprogress?.({ state: 'fetching', held: Math.floor(file.size * held), size: file.size, rate: 0, sources: [] });
+      await ended(signal);
+    }
+    if (code) throw new ShoalError(code);
+    const key = `bafkr4i${[...`${name}${file.size}`].map((letter) => ALPHABET[letter.codePointAt(0) % 32]).join('').padEnd(52, 'q').slice(0, 52)}`;
+    const content = { key, name, type, size: file.size, held: file.size };
+    this.#contents.set(key, content);
+    this.#say('content', { content });
+    return content;
+  }
+
+  // A scripted fetch: `progress` is where it stays, `chunks` who sent which chunk.
+  async fetch(key, { signal, onprogress } = {}) {
+    const held = this.#contents.get(key);
+    if (held && held.held === held.size) {
+      return new Transfer(held, { state: 'done', held: held.size, size: held.size, rate: 0, sources: [] }, Promise.resolve(held));
+    }
+    const script = scenario.fetches?.[key] ?? { progress: { state: 'searching', held: 0, rate: 0, sources: [] } };
+    if (script.code) throw new ShoalError(script.code);
+    if (!script.content) {
+      onprogress?.(script.progress);
+      await ended(signal);
+    }
+    const isDone = script.progress.state === 'done';
+    const transfer = new Transfer(script.content, script.progress, new Promise((resolve, reject) => {
+      if (isDone) setTimeout(() => resolve(script.content), 100);
+      else ended(signal).catch(reject);
+    }));
+    setTimeout(() => {
+      for (const [index, peer] of script.chunks()) {
+        transfer.dispatchEvent(new CustomEvent('chunk', { detail: { index, peer } }));
+      }
+    });
+    return transfer;
+  }
+
+  async peers() {
+    return [...this.#people.values()].map(({ id, linked, rtt }) => ({ id, linked, rtt }));
+  }
+
+  async catalog(id) {
+    return this.#people.get(id)?.catalog ?? [];
+  }
+
+  async contents() {
+    return [...this.#contents.values()];
+  }
+
+  async remove(key) {
+    const content = this.#contents.get(key);
+    this.#contents.delete(key);
+    if (content) this.#say('content', { content, removed: true });
+  }
+
+  async close() {
+    this.state = 'closed';
+    this.#say('state', { state: 'closed' });
+  }
+
+  #say(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+const ALPHABET = 'abcdefghijklmnopqrstuvwxyz234567';
+
+// Rejects when the signal is aborted, and otherwise never ends.
+function ended(signal) {
+  return new Promise((_, reject) => {
+    signal?.addEventListener('abort', () => reject(signal.reason));
+  });
+}

@@ -1,0 +1,168 @@
+// What the stand-in plays. A scenario gives the peers, what is held, how each fetch and
+// each publication goes, and which errors are reported; nothing in it changes by itself.
+
+const CHUNK = 262_144;
+const BASE32 = 'abcdefghijklmnopqrstuvwxyz234567';
+const BASE58 = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz';
+
+// mulberry32: the same pictures in every run.
+function random(seed) {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+function letters(alphabet, length, seed) {
+  const next = random(seed);
+  return Array.from({ length }, () => alphabet[Math.floor(next() * alphabet.length)]).join('');
+}
+
+const peerId = (seed) => `12D3KooW${letters(BASE58, 44, seed)}`;
+const key = (seed) => `bafkr4i${letters(BASE32, 52, seed + 5000)}`;
+
+function content(seed, name, type, size, held = size) {
+  return { key: key(seed), name, type, size, held };
+}
+
+const LIGHTHOUSE = content(1, 'Lighthouse at dusk.jpg', 'image/jpeg', 4_823_901);
+const LECTURE = content(2, 'Tidal power – lecture 3.mp4', 'video/mp4', 734_003_200);
+const FIELD_NOTES = content(3, 'field-notes-2026.pdf', 'application/pdf', 1_284_551);
+const CHART = content(4, 'north-sea-chart.tif', 'image/tiff', 88_604_672);
+const SONG = content(5, 'Harbour bells.flac', 'audio/flac', 31_457_280);
+const ARCHIVE = content(6, 'survey-raw.tar.zst', 'application/zstd', 1_932_735_283);
+const README = content(7, 'README', '', 2_310);
+const EMPTY = content(8, 'empty.txt', 'text/plain', 0);
+
+const A = peerId(11);
+const B = peerId(12);
+const C = peerId(13);
+const D = peerId(14);
+
+const person = (id, catalog, linked = true, rtt = 24) => ({ id, linked, rtt: linked ? rtt : undefined, catalog });
+
+const SWARM = [
+  person(A, [LECTURE, CHART, SONG, FIELD_NOTES], true, 24),
+  person(B, [LECTURE, ARCHIVE, LIGHTHOUSE], true, 61),
+  person(C, [{ ...LECTURE, held: 300_000_000 }, SONG, README], true, 8),
+  person(D, [CHART, EMPTY], false),
+];
+
+const only = (seed) => SWARM.filter(({ catalog }) => catalog.every((each) => each.key !== seed));
+
+// Which chunk came from whom: each of the peers by its share, as long as chunks are there.
+function chunksFrom(size, part, shares, seed = 1) {
+  return function* chunks() {
+    const next = random(seed);
+    const total = Math.ceil(size / CHUNK);
+    const all = shares.reduce((sum, [, share]) => sum + share, 0);
+    for (let index = 0; index < total; index += 1) {
+      if (next() > part) continue;
+      let at = next() * all;
+      const [peer] = shares.find(([, share]) => (at -= share) <= 0) ?? shares[0];
+      yield [index, peer];
+    }
+  };
+}
+
+function fetching(what, part, shares, progress = {}) {
+  const held = Math.floor(what.size * part);
+  const rates = shares.filter(([peer]) => peer);
+  const rate = rates.reduce((sum, [, share]) => sum + share * 1_000_000, 0);
+  return {
+    content: what,
+    chunks: chunksFrom(what.size, part, shares, what.size % 997),
+    progress: {
+      state: 'fetching', held, size: what.size, rate, secondsLeft: rate ? (what.size - held) / rate : undefined,
+      sources: rates.map(([peer, share]) => ({ peer, bytes: Math.floor(held * share / 10), rate: share * 1_000_000 })),
+      ...progress,
+    },
+  };
+}
+
+const still = (state, reason, held = 0) => ({ progress: { state, reason, held, rate: 0, sources: [] } });
+
+function stuck(what, part, reason, state = 'waiting') {
+  return fetching(what, part, [[A, 5], [B, 3]], { state, reason, rate: 0, secondsLeft: undefined, sources: [] });
+}
+
+const unreachable = (peer, local, remote) => ({
+  code: 'unreachable', peer, message: 'ICE found no pair of addresses that works.', candidates: { local, remote },
+});
+
+const base = { people: SWARM, contents: [README, LIGHTHOUSE] };
+const one = (script, more = {}) => ({ ...base, resumed: [LECTURE.key], fetches: { [LECTURE.key]: script }, ...more });
+
+const HOSTILE = [
+  '"><img src=x onerror=alert(1)>.png', "O'Brien & <b>sons</b>.txt", '🐟🐠🐡 a shoal 👩‍👩‍👧‍👦🏴󠁧󠁢󠁷󠁬󠁳󠁿.zip', 'مرحبا بالعالم.pdf',
+  'תמונה של הים (1).jpg', '海の写真_最終版_本当に最終.png', `${'verylongname'.repeat(21)}.gz`, 'invoice\u202Egpj.exe',
+  '   ', 'tab\tand\nnew line.md', '../../etc/passwd', 'Ä̈́̈́̈́̈́̈́̈́̈́̈́ zalgo.txt',
+];
+
+function volume() {
+  const names = ['scan', 'clip', 'note', 'track', 'plan', 'photo'];
+  const types = ['image/png', 'video/webm', 'text/markdown', 'audio/ogg', 'application/pdf', 'image/jpeg'];
+  const endings = ['png', 'webm', 'md', 'ogg', 'pdf', 'jpg'];
+  const next = random(77);
+  const contents = Array.from({ length: 1000 }, (_, i) =>
+    content(100 + i, `${names[i % 6]}-${i}.${endings[i % 6]}`, types[i % 6], Math.floor(next() ** 4 * 4_000_000_000)));
+  const big = content(99, 'a-whole-archive.tar', 'application/x-tar', 16_384 * CHUNK);
+  const people = Array.from({ length: 200 }, (_, i) => person(peerId(2000 + i),
+    [big, ...contents.filter((_, place) => (place * 7 + i) % 40 === 0)], i % 3 !== 0, 5 + i));
+  const shares = people.slice(0, 14).map(({ id }, i) => [id, 1 + (i % 5) / 2]);
+  return { people, contents: contents.slice(0, 1000), resumed: [big.key], fetches: { [big.key]: fetching(big, 0.63, shares) } };
+}
+
+const IN_PROGRESS = {
+  [LECTURE.key]: fetching(LECTURE, 0.62, [[A, 5], [B, 3], [C, 2]]),
+  [CHART.key]: fetching(CHART, 0.18, [[D, 2], [A, 1]]),
+};
+
+/** @type {Record<string, object>} */
+export const scenarios = {
+  'swarm': { ...base, contents: [README, LIGHTHOUSE, FIELD_NOTES], fetches: IN_PROGRESS },
+  'empty': {},
+  'opening': { open: 'never' },
+  'connecting': { state: 'connecting' },
+  'alone': { contents: [README, LIGHTHOUSE, FIELD_NOTES] },
+  'nothing-offered': { people: SWARM.map((each) => ({ ...each, catalog: [] })) },
+  'searching': one(still('searching'), { people: only(LECTURE.key) }),
+  'no-holder': one(still('searching', 'not-held'), { people: only(LECTURE.key) }),
+  'asking': one(still('searching')),
+  'waiting-gone': one(stuck(LECTURE, 0.41), { people: only(LECTURE.key) }),
+  'waiting-unreachable': one(still('waiting', 'unreachable'), {
+    people: SWARM.map((each) => ({ ...each, linked: each.id === D })),
+    errors: [
+      unreachable(A, { host: 2, srflx: 1, relay: 0 }, { host: 1, srflx: 1, relay: 0 }),
+      unreachable(B, { host: 2, srflx: 1, relay: 0 }, { host: 3, srflx: 0, relay: 0 }),
+    ],
+  }),
+  'waiting-busy': one(stuck(LECTURE, 0.41, 'limit')),
+  'disk-full': one(stuck(LECTURE, 0.41, 'quota'), { errors: [{ code: 'quota' }] }),
+  'offline': one(stuck(LECTURE, 0.41), { state: 'offline', people: only(LECTURE.key) }),
+  'offline-fetching': one(fetching(LECTURE, 0.41, [[A, 5], [B, 3]]), { state: 'offline' }),
+  'fetching': { ...base, resumed: [CHART.key, LECTURE.key], fetches: IN_PROGRESS },
+  'resumed': one(fetching(LECTURE, 0.7, [['', 5], [A, 3], [B, 2]])),
+  'done': one(fetching({ ...LECTURE, held: LECTURE.size }, 1, [[A, 5], [B, 3], [C, 2]], { state: 'done', rate: 0 })),
+  'failed': one({ code: 'timeout' }),
+  'invalid-content': one({ code: 'invalid-content' }),
+  'partial': { ...base, contents: [README, { ...LECTURE, held: 301_000_000 }] },
+  'publishing': { ...base, publish: { held: 0.37 } },
+  'publish-full': { ...base, publish: { code: 'quota' } },
+  'crashed': { ...base, errors: [{ code: 'engine-crashed' }] },
+  'no-stun': { ...base, errors: [unreachable(A, { host: 1, srflx: 0, relay: 0 }, { host: 2, srflx: 1, relay: 0 })] },
+  'no-candidates': { ...base, errors: [unreachable(A, { host: 0, srflx: 0, relay: 0 }, { host: 2, srflx: 1, relay: 1 })] },
+  'closed': { ...base, state: 'closed' },
+  'no-store': { open: 'store-failed' },
+  'unsupported': { open: 'unsupported' },
+  'bad-namespace': { open: 'invalid-argument' },
+  'not-started': { open: 'engine-crashed' },
+  'names': {
+    people: [person(A, HOSTILE.map((name, i) => content(50 + i, name, i % 2 ? 'text/plain' : `x/${'y'.repeat(80)}`, 1000 ** (i % 4))))],
+    contents: HOSTILE.map((name, i) => content(70 + i, name, 'application/vnd.openxmlformats-officedocument.wordprocessingml.document', 12_345 * i)),
+  },
+  'volume': volume(),
+};
