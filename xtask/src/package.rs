@@ -37,10 +37,10 @@ pub fn assemble() -> Result<()> {
     for name in ["LICENSE-MIT", "LICENSE-APACHE"] {
         wanted.insert(name.into(), stamp::read(&paths::root().join(name))?);
     }
-    wanted.insert(
-        "README.md".into(),
-        stamp::read(&paths::root().join("peer-wasm/README.md"))?,
-    );
+    let readme = ["peer-wasm/README.md", "README.md"].map(|name| paths::root().join(name));
+    if let Some(readme) = readme.iter().find(|path| path.exists()) {
+        wanted.insert("README.md".into(), stamp::read(readme)?);
+    }
     wanted.insert("package.json".into(), manifest()?.into_bytes());
     bring_up_to_date(&paths::package(), &wanted)
 }
