@@ -1,0 +1,763 @@
+//! A network on virtual time: nodes with stores in memory, a rendezvous, and links with
+//! delay and rate between them. Everything follows from a seed.
+
+#![allow(dead_code, missing_docs)]
+
+mod rendezvous;
+
+use ed25519_dalek::{Signer, SigningKey};
+use rand_chacha::ChaCha12Rng;
+use rand_core::{Rng, SeedableRng};
+use rendezvous::Rendezvous;
+use shoal_peer_core::{MemoryStore, Node, io::*};
+use shoal_protocol::{
+    bulk,
+    catalog::Metadata,
+    content::ContentKey,
+    control::Role,
+    id::{LinkId, PeerId, Signature},
+    namespace::Namespace,
+    signal::{Description, Fingerprint, Setup},
+    time::Timestamp,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
+    time::Duration,
+};
+
+/// What a link does to frames.
+#[derive(Clone, Copy)]
+pub struct Path {
+    pub delay: Duration,
+    /// Bytes a second in each direction.
+    pub rate: f64,
+}
+
+impl Default for Path {
+    fn default() -> Self {
+        Self {
+            delay: Duration::from_millis(5),
+            rate: 20e6,
+        }
+    }
+}
+
+/// How a peer misbehaves.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Fault {
+    None,
+    /// Bytes of chunks are wrong.
+    WrongBytes,
+    /// Takes everything in and says nothing.
+    Silent,
+}
+
+pub struct Peer {
+    pub id: PeerId,
+    pub node: Node,
+    pub store: MemoryStore,
+    pub store_fails: Option<StoreError>,
+    pub fault: Fault,
+    pub path: Path,
+    pub events: Vec<Event>,
+    pub answers: BTreeMap<CallId, Result<Answer, Error>>,
+    /// Chunk bytes this peer sent, by receiver.
+    pub sent: BTreeMap<usize, u64>,
+    key: SigningKey,
+    sources: BTreeMap<CallId, Vec<u8>>,
+    next_call: CallId,
+    timeout: Option<Timestamp>,
+    alive: bool,
+    starts: u64,
+}
+
+struct End {
+    node: usize,
+    fingerprint: Fingerprint,
+    remote: Option<Fingerprint>,
+    busy_until: Timestamp,
+}
+
+#[derive(Default)]
+struct Wire {
+    ends: Vec<End>,
+    open: bool,
+}
+
+enum Happening {
+    Input(usize, Input),
+    /// Something sent over a link; dropped if the link is gone when it arrives.
+    Frame(LinkId, usize, LinkInput),
+    Transmit(usize),
+    ToRendezvous(usize, String),
+    RendezvousTimer,
+    Timeout(usize),
+}
+
+struct Scheduled(Timestamp, u64, u64, Happening);
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.1 == other.1
+    }
+}
+impl Eq for Scheduled {}
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (other.0, other.1).cmp(&(self.0, self.1))
+    }
+}
+
+pub struct Network {
+    pub now: Timestamp,
+    pub peers: Vec<Peer>,
+    pub seed: u64,
+    pub rendezvous: Rendezvous,
+    /// Whether the rendezvous puts itself between all links.
+    pub in_the_middle: bool,
+    wires: BTreeMap<LinkId, Wire>,
+    queue: BinaryHeap<Scheduled>,
+    sequence: u64,
+    random: ChaCha12Rng,
+}
+
+pub const MIB: usize = 1024 * 1024;
+const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
+const STORE_TIME: Duration = Duration::from_millis(2);
+/// How much a channel buffers, in time at its rate.
+const BUFFER: Duration = Duration::from_millis(50);
+
+impl Network {
+    /// A network of `count` peers, online and alone.
+    pub fn new(seed: u64, count: usize) -> Self {
+        println!("seed {seed}");
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let mut network = Self {
+            now: START,
+            peers: Vec::new(),
+            seed,
+            rendezvous: Rendezvous::new(),
+            in_the_middle: false,
+            wires: BTreeMap::new(),
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            random: ChaCha12Rng::from_seed(bytes),
+        };
+        for _ in 0..count {
+            network.add_peer(|_| {});
+        }
+        network
+    }
+
+    /// Bytes that do not compress, the same for the same seed.
+    pub fn random_bytes(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.random.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    fn config(&mut self, id: PeerId, epoch: u64, contents: Vec<StoredContent>) -> Config {
+        let mut seed = [0; 32];
+        self.random.fill_bytes(&mut seed);
+        Config {
+            peer: id,
+            namespace: Namespace::default(),
+            epoch,
+            seed,
+            rendezvous: true,
+            ice_servers: None,
+            sync_interval: Duration::from_secs(30),
+            replicate: None,
+            upload_limit: None,
+            contents,
+        }
+    }
+
+    pub fn add_peer(&mut self, change: impl FnOnce(&mut Config)) -> usize {
+        let mut secret = [0; 32];
+        self.random.fill_bytes(&mut secret);
+        let key = SigningKey::from_bytes(&secret);
+        let id = PeerId::from_public_key(key.verifying_key().to_bytes());
+        let mut config = self.config(id, 1, Vec::new());
+        change(&mut config);
+        self.peers.push(Peer {
+            id,
+            node: Node::new(self.now, config),
+            store: MemoryStore::default(),
+            store_fails: None,
+            fault: Fault::None,
+            path: Path::default(),
+            events: Vec::new(),
+            answers: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            key,
+            sources: BTreeMap::new(),
+            next_call: 0,
+            timeout: None,
+            alive: true,
+            starts: 1,
+        });
+        let index = self.peers.len() - 1;
+        self.drain(index);
+        index
+    }
+
+    /// Ends a peer without a word, as a crash does; its store stays.
+    pub fn kill(&mut self, index: usize) {
+        self.peers[index].alive = false;
+        self.rendezvous.close(index);
+        self.close_wires(|wire| wire.ends.iter().any(|end| end.node == index));
+        self.pump_rendezvous();
+    }
+
+    /// Starts a killed peer again on its store.
+    pub fn revive(&mut self, index: usize) {
+        let namespace = Namespace::default();
+        let contents = self.peers[index].store.contents(&namespace);
+        self.peers[index].starts += 1;
+        let (id, epoch) = (self.peers[index].id, self.peers[index].starts);
+        let config = self.config(id, epoch, contents);
+        let peer = &mut self.peers[index];
+        peer.node = Node::new(self.now, config);
+        peer.alive = true;
+        peer.timeout = None;
+        peer.events.clear();
+        self.drain(index);
+    }
+
+    /// Breaks every link.
+    pub fn cut_links(&mut self) {
+        self.close_wires(|_| true);
+    }
+
+    fn close_wires(&mut self, which: impl Fn(&Wire) -> bool) {
+        let gone: Vec<LinkId> = self
+            .wires
+            .iter()
+            .filter(|(_, wire)| which(wire))
+            .map(|(link, _)| *link)
+            .collect();
+        for link in gone {
+            for end in self
+                .wires
+                .remove(&link)
+                .into_iter()
+                .flat_map(|wire| wire.ends)
+            {
+                self.schedule(
+                    Duration::from_millis(1),
+                    Happening::Input(end.node, Input::Link(link, LinkInput::Closed)),
+                );
+            }
+        }
+    }
+
+    /// Stops or starts the rendezvous; stopping forgets all sessions.
+    pub fn set_rendezvous(&mut self, up: bool) {
+        for index in self.rendezvous.set_up(up) {
+            self.schedule(
+                Duration::ZERO,
+                Happening::Input(index, Input::RendezvousClosed),
+            );
+        }
+    }
+
+    pub fn call(&mut self, index: usize, command: Command) -> CallId {
+        let peer = &mut self.peers[index];
+        peer.next_call += 1;
+        let call = peer.next_call;
+        self.input(index, Input::Command(call, command));
+        call
+    }
+
+    /// Publishes bytes and waits until they are published.
+    pub fn publish(&mut self, index: usize, name: &str, bytes: &[u8]) -> ContentKey {
+        let call = self.peers[index].next_call + 1;
+        self.peers[index].sources.insert(call, bytes.to_vec());
+        let metadata = Metadata {
+            name: Some(name.into()),
+            media_type: Some("text/plain".into()),
+            ..Metadata::default()
+        };
+        let made = self.call(
+            index,
+            Command::Publish {
+                size: bytes.len() as u64,
+                metadata,
+            },
+        );
+        assert_eq!(made, call);
+        match self.answer(index, call) {
+            Ok(Answer::Content(content)) => content.key,
+            other => panic!("publishing gave {other:?}"),
+        }
+    }
+
+    /// Waits for the answer to a call.
+    pub fn answer(&mut self, index: usize, call: CallId) -> Result<Answer, Error> {
+        self.run_until("an answer", Duration::from_secs(120), |network| {
+            network.peers[index].answers.contains_key(&call)
+        });
+        self.peers[index].answers.remove(&call).unwrap()
+    }
+
+    pub fn fetch(&mut self, index: usize, key: ContentKey) -> CallId {
+        self.call(index, Command::Fetch { key })
+    }
+
+    /// Bytes of a content in a peer's store.
+    pub fn held(&self, index: usize, key: ContentKey) -> u64 {
+        let contents = self.peers[index].store.contents(&Namespace::default());
+        let content = contents.iter().find(|content| content.key == key);
+        content.map_or(0, |content| {
+            content
+                .held
+                .iter()
+                .map(|index| content.size.chunk_len(index).unwrap() as u64)
+                .sum()
+        })
+    }
+
+    pub fn has_all(&self, index: usize, key: ContentKey) -> bool {
+        let contents = self.peers[index].store.contents(&Namespace::default());
+        contents
+            .iter()
+            .any(|content| content.key == key && content.held.is_full())
+    }
+
+    /// Checks that what a peer stores of a content are its bytes.
+    pub fn assert_content(&mut self, index: usize, key: ContentKey, bytes: &[u8]) {
+        let contents = self.peers[index].store.contents(&Namespace::default());
+        let content = contents
+            .iter()
+            .find(|content| content.key == key)
+            .expect("it is held");
+        let mut found = Vec::new();
+        for chunk in 0..content.size.chunks() {
+            let request = StoreRequest::GetChunk {
+                slot: content.slot,
+                index: chunk,
+            };
+            match self.peers[index]
+                .store
+                .handle(&Namespace::default(), request)
+            {
+                Ok(StoreAnswer::Chunk(Some(bytes))) => found.extend_from_slice(&bytes),
+                other => panic!("chunk {chunk}: {other:?}"),
+            }
+        }
+        assert!(found == bytes, "the bytes of {key} differ");
+    }
+
+    /// The newest progress of a fetch.
+    pub fn progress(&self, index: usize, key: ContentKey) -> Option<&Progress> {
+        self.peers[index]
+            .events
+            .iter()
+            .rev()
+            .find_map(|event| match event {
+                Event::Progress {
+                    key: of, progress, ..
+                } if *of == key => Some(progress),
+                _ => None,
+            })
+    }
+
+    pub fn errors(&self, index: usize) -> Vec<Code> {
+        let errors = self.peers[index]
+            .events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Error { error } => Some(error.code),
+                _ => None,
+            });
+        errors.collect()
+    }
+
+    /// Links that are up, as a peer sees it.
+    pub fn links_of(&mut self, index: usize) -> usize {
+        let call = self.call(index, Command::Peers);
+        match self.answer(index, call) {
+            Ok(Answer::Peers(peers)) => peers.iter().filter(|peer| peer.linked).count(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Lets time pass until something holds; panics with the seed if it does not in time.
+    pub fn run_until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut holds: impl FnMut(&mut Network) -> bool,
+    ) {
+        let end = self.now + limit;
+        let mut steps = 0u64;
+        loop {
+            if holds(self) {
+                return;
+            }
+            assert!(
+                steps < 50_000_000,
+                "seed {}: no end to what happens",
+                self.seed
+            );
+            steps += 1;
+            match self.queue.peek() {
+                Some(Scheduled(at, ..)) if *at <= end => self.step(),
+                _ => {
+                    self.now = end;
+                    assert!(
+                        holds(self),
+                        "seed {}: {what} did not come within {limit:?}",
+                        self.seed
+                    );
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, span: Duration) {
+        let end = self.now + span;
+        while self
+            .queue
+            .peek()
+            .is_some_and(|Scheduled(at, ..)| *at <= end)
+        {
+            self.step();
+        }
+        self.now = end;
+    }
+
+    fn schedule(&mut self, after: Duration, happening: Happening) {
+        self.schedule_at(self.now + after, happening);
+    }
+
+    fn schedule_at(&mut self, at: Timestamp, happening: Happening) {
+        self.sequence += 1;
+        self.queue.push(Scheduled(at, self.sequence, 0, happening));
+    }
+
+    fn step(&mut self) {
+        let Some(Scheduled(at, _, _, happening)) = self.queue.pop() else {
+            return;
+        };
+        self.now = self.now.max(at);
+        match happening {
+            Happening::Input(index, input) => self.input(index, input),
+            Happening::Frame(link, index, input) => {
+                if self.wires.contains_key(&link) {
+                    self.input(index, Input::Link(link, input));
+                }
+            }
+            Happening::Transmit(index) => self.transmit(index),
+            Happening::ToRendezvous(index, text) => {
+                self.rendezvous
+                    .receive(self.now, index, &text, self.in_the_middle);
+                self.pump_rendezvous();
+            }
+            Happening::RendezvousTimer => {}
+            Happening::Timeout(index) => {
+                if self.peers[index]
+                    .timeout
+                    .is_some_and(|time| time <= self.now)
+                {
+                    self.peers[index].timeout = None;
+                    self.input(index, Input::Timeout);
+                }
+            }
+        }
+    }
+
+    fn pump_rendezvous(&mut self) {
+        for (index, text) in self.rendezvous.drain() {
+            self.schedule(
+                Duration::from_millis(10),
+                Happening::Input(index, Input::RendezvousMessage(text)),
+            );
+        }
+    }
+
+    pub fn input(&mut self, index: usize, input: Input) {
+        let peer = &mut self.peers[index];
+        if !peer.alive || peer.fault == Fault::Silent {
+            return;
+        }
+        peer.node.handle_input(self.now, input);
+        self.drain(index);
+    }
+
+    fn drain(&mut self, index: usize) {
+        while let Some(output) = self.peers[index].node.poll_output() {
+            self.output(index, output);
+        }
+        self.transmit(index);
+        let next = self.peers[index].node.next_timeout();
+        if let Some(time) =
+            next.filter(|time| self.peers[index].timeout.is_none_or(|set| *time < set))
+        {
+            self.peers[index].timeout = Some(time);
+            self.schedule_at(time.max(self.now), Happening::Timeout(index));
+        }
+    }
+
+    fn output(&mut self, index: usize, output: Output) {
+        match output {
+            Output::ConnectRendezvous => {
+                let input = if self.rendezvous.connect(self.now, index) {
+                    Input::RendezvousOpened
+                } else {
+                    Input::RendezvousClosed
+                };
+                self.schedule(Duration::from_millis(10), Happening::Input(index, input));
+                self.pump_rendezvous();
+            }
+            Output::SendRendezvous(text) => {
+                self.schedule(
+                    Duration::from_millis(10),
+                    Happening::ToRendezvous(index, text),
+                );
+            }
+            Output::CloseRendezvous => {
+                self.rendezvous.close(index);
+                self.pump_rendezvous();
+            }
+            Output::OpenLink { link, role, .. } => {
+                let mut bytes = [0; 32];
+                self.random.fill_bytes(&mut bytes);
+                let end = End {
+                    node: index,
+                    fingerprint: Fingerprint(bytes),
+                    remote: None,
+                    busy_until: self.now,
+                };
+                self.wires.entry(link).or_default().ends.push(end);
+                if role == Role::Offerer {
+                    self.local_description(index, link, Setup::Actpass, Fingerprint(bytes));
+                }
+            }
+            Output::SetRemote { link, description } => {
+                let Some(wire) = self.wires.get_mut(&link) else {
+                    return;
+                };
+                let Some(end) = wire.ends.iter_mut().find(|end| end.node == index) else {
+                    return;
+                };
+                end.remote = Some(description.fingerprint);
+                let own = end.fingerprint;
+                if description.setup == Setup::Actpass {
+                    self.local_description(index, link, Setup::Active, own);
+                }
+                self.open_if_ready(link);
+            }
+            Output::AddCandidate { .. } => {}
+            Output::CloseLink { link } => self.close_wire_of(index, link),
+            Output::Sign { op, kind, payload } => {
+                let signature = self.peers[index].key.sign(&kind.message(&payload));
+                let signature = Some(Signature(signature.to_bytes()));
+                self.schedule(
+                    Duration::from_micros(200),
+                    Happening::Input(index, Input::Signed(op, signature)),
+                );
+            }
+            Output::Store { op, request } => {
+                let peer = &mut self.peers[index];
+                let writes = matches!(
+                    request,
+                    StoreRequest::PutChunks { .. } | StoreRequest::PutContent { .. }
+                );
+                let result = match &peer.store_fails {
+                    Some(error) if writes => Err(error.clone()),
+                    _ => peer.store.handle(&Namespace::default(), request),
+                };
+                self.schedule(
+                    STORE_TIME,
+                    Happening::Input(index, Input::Stored(op, result)),
+                );
+            }
+            Output::ReadSource { op, call, range } => {
+                let source = &self.peers[index].sources[&call];
+                let bytes = source[range.start as usize..range.end as usize].to_vec();
+                self.schedule(
+                    Duration::from_micros(500),
+                    Happening::Input(index, Input::Source(op, Ok(bytes))),
+                );
+            }
+            Output::Answer { call, result } => {
+                let former = self.peers[index].answers.insert(call, result);
+                assert!(
+                    former.is_none(),
+                    "seed {}: call {call} was answered twice",
+                    self.seed
+                );
+            }
+            Output::Event(event) => self.peers[index].events.push(event),
+        }
+    }
+
+    fn local_description(
+        &mut self,
+        index: usize,
+        link: LinkId,
+        setup: Setup,
+        fingerprint: Fingerprint,
+    ) {
+        let description = Description {
+            ufrag: "abcd".parse().unwrap(),
+            pwd: "0123456789abcdef012345".parse().unwrap(),
+            fingerprint,
+            setup,
+            max_message_size: 262_144,
+        };
+        self.schedule(
+            Duration::from_millis(2),
+            Happening::Input(
+                index,
+                Input::Link(link, LinkInput::LocalDescription(description)),
+            ),
+        );
+    }
+
+    fn close_wire_of(&mut self, index: usize, link: LinkId) {
+        for end in self
+            .wires
+            .remove(&link)
+            .into_iter()
+            .flat_map(|wire| wire.ends)
+        {
+            if end.node != index {
+                let delay = self.peers[index].path.delay;
+                self.schedule(
+                    delay,
+                    Happening::Input(end.node, Input::Link(link, LinkInput::Closed)),
+                );
+            }
+        }
+    }
+
+    /// Opens the channels once both sides know each other's certificate, as DTLS does. A
+    /// rendezvous in the middle has a connection to each side, which it connects.
+    fn open_if_ready(&mut self, link: LinkId) {
+        let Some(wire) = self.wires.get_mut(&link) else {
+            return;
+        };
+        let [a, b] = &wire.ends[..] else { return };
+        let (Some(from_b), Some(from_a)) = (a.remote, b.remote) else {
+            return;
+        };
+        let true_ends = from_b == b.fingerprint && from_a == a.fingerprint;
+        if wire.open || !(true_ends || self.in_the_middle) {
+            return;
+        }
+        wire.open = true;
+        let nodes = [a.node, b.node];
+        for node in nodes {
+            self.schedule(
+                Duration::from_millis(20),
+                Happening::Frame(link, node, LinkInput::Opened),
+            );
+        }
+    }
+
+    /// Takes frames while the channels can take more.
+    fn transmit(&mut self, index: usize) {
+        let links: Vec<LinkId> = self
+            .wires
+            .iter()
+            .filter(|(_, wire)| wire.open && wire.ends.iter().any(|end| end.node == index))
+            .map(|(link, _)| *link)
+            .collect();
+        for link in links {
+            while let Some(frame) =
+                self.peers[index]
+                    .node
+                    .poll_transmit(self.now, link, Channel::Control)
+            {
+                self.send_frame(index, link, frame);
+            }
+            loop {
+                let Some(end) = self
+                    .wires
+                    .get(&link)
+                    .and_then(|wire| wire.ends.iter().find(|end| end.node == index))
+                else {
+                    break;
+                };
+                if end.busy_until > self.now + BUFFER {
+                    let again = end.busy_until.since(self.now) - BUFFER / 2;
+                    self.schedule(again, Happening::Transmit(index));
+                    break;
+                }
+                let Some(frame) =
+                    self.peers[index]
+                        .node
+                        .poll_transmit(self.now, link, Channel::Bulk)
+                else {
+                    break;
+                };
+                self.send_frame(index, link, frame);
+            }
+        }
+        while let Some(output) = self.peers[index].node.poll_output() {
+            self.output(index, output);
+        }
+    }
+
+    fn send_frame(&mut self, index: usize, link: LinkId, frame: Frame) {
+        let Some(wire) = self.wires.get_mut(&link) else {
+            return;
+        };
+        let Some(to) = wire
+            .ends
+            .iter()
+            .map(|end| end.node)
+            .find(|node| *node != index)
+        else {
+            return;
+        };
+        let Some(end) = wire.ends.iter_mut().find(|end| end.node == index) else {
+            return;
+        };
+        let path = self.peers[index].path;
+        let slower = path.rate.min(self.peers[to].path.rate);
+        let (len, input) = match frame {
+            Frame::Text(text) => (text.len(), LinkInput::Control(text)),
+            Frame::Binary(mut bytes) => {
+                assert!(bytes.len() <= bulk::MAX_FRAME);
+                if self.peers[index].fault == Fault::WrongBytes {
+                    if let Some(last) = bytes
+                        .get_mut(bulk::HEADER_LEN..)
+                        .and_then(|payload| payload.last_mut())
+                    {
+                        *last ^= 1;
+                    }
+                }
+                *self.peers[index].sent.entry(to).or_default() += bytes.len() as u64;
+                (bytes.len(), LinkInput::Bulk(bytes))
+            }
+        };
+        end.busy_until =
+            end.busy_until.max(self.now) + Duration::from_secs_f64(len as f64 / slower);
+        let arrives = end.busy_until + path.delay.max(self.peers[to].path.delay);
+        self.schedule_at(arrives, Happening::Frame(link, to, input));
+    }
+
+    /// Peers among which links are up, by index.
+    pub fn wired(&self) -> BTreeSet<(usize, usize)> {
+        let open = self.wires.values().filter(|wire| wire.open);
+        open.map(|wire| {
+            (
+                wire.ends[0].node.min(wire.ends[1].node),
+                wire.ends[0].node.max(wire.ends[1].node),
+            )
+        })
+        .collect()
+    }
+}

@@ -1,0 +1,268 @@
+//! The rendezvous of the simulated network: as little of one as peers need.
+
+use shoal_protocol::{
+    catalog::{PageText, Replica, SignedHead},
+    id::{Nonce, PeerId, ResumeToken},
+    namespace::Namespace,
+    rendezvous::{Join, PeerMessage, PeerSummary, ReceiptStatus, ServerMessage},
+    signal::{Fingerprint, Signal, SignalBody, offer_hash},
+    signed::{Payload, Signed},
+    time::Timestamp,
+};
+use std::collections::BTreeMap;
+
+pub struct Rendezvous {
+    up: bool,
+    id: PeerId,
+    joined: BTreeMap<usize, PeerId>,
+    catalogs: BTreeMap<PeerId, Replica>,
+    out: Vec<(usize, String)>,
+    next_signal: u64,
+    /// Signals not yet acknowledged: sender and its number.
+    unacknowledged: BTreeMap<u64, (usize, u64)>,
+    /// Offers as they were sent and as they were passed on, by who made them.
+    offers: BTreeMap<String, String>,
+    /// Every signal that passed, for tests that send them again.
+    pub passed: Vec<(PeerId, Signed)>,
+}
+
+impl Rendezvous {
+    pub fn new() -> Self {
+        Self {
+            up: true,
+            id: PeerId::from_public_key([9; 32]),
+            joined: BTreeMap::new(),
+            catalogs: BTreeMap::new(),
+            out: Vec::new(),
+            next_signal: 0,
+            unacknowledged: BTreeMap::new(),
+            offers: BTreeMap::new(),
+            passed: Vec::new(),
+        }
+    }
+
+    pub fn drain(&mut self) -> Vec<(usize, String)> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// Starts or stops; returns whose connections are lost.
+    pub fn set_up(&mut self, up: bool) -> Vec<usize> {
+        self.up = up;
+        self.catalogs.clear();
+        self.out.clear();
+        std::mem::take(&mut self.joined).into_keys().collect()
+    }
+
+    pub fn connect(&mut self, _now: Timestamp, index: usize) -> bool {
+        if self.up {
+            let challenge = ServerMessage::Challenge {
+                versions: vec![1],
+                server: self.id,
+                nonce: Nonce([1; 16]),
+            };
+            self.send(index, &challenge);
+        }
+        self.up
+    }
+
+    pub fn close(&mut self, index: usize) {
+        if let Some(peer) = self.joined.remove(&index) {
+            self.broadcast(
+                index,
+                &ServerMessage::Peers {
+                    add: Vec::new(),
+                    drop: vec![peer],
+                },
+            );
+        }
+    }
+
+    fn send(&mut self, index: usize, message: &ServerMessage) {
+        self.out.push((index, message.to_text()));
+    }
+
+    /// Sends a signal again, to whom it was for.
+    pub fn replay(&mut self, to: PeerId, signed: Signed) {
+        if let Some(index) = self.index_of(to) {
+            self.next_signal += 1;
+            let id = self.next_signal;
+            self.send(index, &ServerMessage::Signal { id, signed });
+        }
+    }
+
+    fn broadcast(&mut self, except: usize, message: &ServerMessage) {
+        let others: Vec<usize> = self
+            .joined
+            .keys()
+            .copied()
+            .filter(|index| *index != except)
+            .collect();
+        for index in others {
+            self.send(index, message);
+        }
+    }
+
+    fn summary(&self, peer: PeerId) -> PeerSummary {
+        PeerSummary {
+            peer,
+            catalog: self.catalogs.get(&peer).and_then(Replica::since),
+        }
+    }
+
+    fn index_of(&self, peer: PeerId) -> Option<usize> {
+        self.joined
+            .iter()
+            .find(|(_, id)| **id == peer)
+            .map(|(index, _)| *index)
+    }
+
+    pub fn receive(&mut self, now: Timestamp, index: usize, text: &str, in_the_middle: bool) {
+        if !self.up {
+            return;
+        }
+        match PeerMessage::parse(text).expect("peers send only messages of the protocol") {
+            PeerMessage::Join { signed, .. } => {
+                let join: Join = signed.open().expect("a join is signed");
+                assert_eq!(join.server, self.id);
+                let view = self
+                    .joined
+                    .values()
+                    .map(|peer| self.summary(*peer))
+                    .collect();
+                self.joined.insert(index, signed.peer);
+                let resume = ResumeToken([2; 16]);
+                self.send(
+                    index,
+                    &ServerMessage::Joined {
+                        lease: 60_000,
+                        resume,
+                        resumed: false,
+                        ice_servers: Vec::new(),
+                        view,
+                    },
+                );
+                let add = vec![self.summary(signed.peer)];
+                self.broadcast(
+                    index,
+                    &ServerMessage::Peers {
+                        add,
+                        drop: Vec::new(),
+                    },
+                );
+            }
+            _ if !self.joined.contains_key(&index) => {}
+            PeerMessage::Catalog { signed, pages } => self.catalog(now, index, signed, &pages),
+            PeerMessage::Get { peer, .. } => {
+                let catalog = self.catalogs.get(&peer).and_then(Replica::catalog);
+                let signed = catalog.map(|catalog| catalog.head().signed().clone());
+                let pages = catalog
+                    .map(|catalog| catalog.page_texts())
+                    .unwrap_or_default();
+                self.send(
+                    index,
+                    &ServerMessage::Catalog {
+                        peer,
+                        signed,
+                        pages,
+                    },
+                );
+            }
+            PeerMessage::Find { key } => {
+                let lists = |(peer, replica): (&PeerId, &Replica)| {
+                    replica.catalog()?.entry(&key).map(|_| *peer)
+                };
+                let peers = self
+                    .catalogs
+                    .iter()
+                    .filter_map(lists)
+                    .filter(|peer| self.index_of(*peer).is_some());
+                let peers = peers.collect();
+                self.send(index, &ServerMessage::Providers { key, peers });
+            }
+            PeerMessage::Signal { id, to, signed } => {
+                let signed = if in_the_middle {
+                    self.rewrite(signed)
+                } else {
+                    signed
+                };
+                match self.index_of(to) {
+                    Some(receiver) => {
+                        self.passed.push((to, signed.clone()));
+                        self.next_signal += 1;
+                        self.unacknowledged.insert(self.next_signal, (index, id));
+                        let id = self.next_signal;
+                        self.send(receiver, &ServerMessage::Signal { id, signed });
+                    }
+                    None => self.send(
+                        index,
+                        &ServerMessage::Receipt {
+                            id,
+                            status: ReceiptStatus::Gone,
+                        },
+                    ),
+                }
+            }
+            PeerMessage::Ack { id } => {
+                if let Some((sender, id)) = self.unacknowledged.remove(&id) {
+                    self.send(
+                        sender,
+                        &ServerMessage::Receipt {
+                            id,
+                            status: ReceiptStatus::Delivered,
+                        },
+                    );
+                }
+            }
+            PeerMessage::Leave {} => self.close(index),
+            PeerMessage::Presence { .. } | PeerMessage::Pong {} => {}
+        }
+    }
+
+    fn catalog(&mut self, now: Timestamp, index: usize, signed: Signed, pages: &[PageText]) {
+        let peer = signed.peer;
+        let head = SignedHead::open(signed, peer, &Namespace::default(), now.unix_millis());
+        let replica = self.catalogs.entry(peer).or_default();
+        let taken = head.and_then(|head| {
+            replica.offer(head)?;
+            replica.add_pages(pages)
+        });
+        if taken.is_ok() {
+            let add = vec![self.summary(peer)];
+            self.broadcast(
+                index,
+                &ServerMessage::Peers {
+                    add,
+                    drop: Vec::new(),
+                },
+            );
+        }
+    }
+
+    /// Puts own certificates into descriptions and keeps the hashes consistent for each
+    /// side. The signatures no longer hold.
+    fn rewrite(&mut self, signed: Signed) -> Signed {
+        let mut signal: Signal = signed.open_unverified().expect("a signal");
+        let changed = match &mut signal.body {
+            SignalBody::Offer(description) => {
+                description.fingerprint = Fingerprint([0xee; 32]);
+                let payload = signal.to_payload();
+                self.offers.insert(payload.clone(), signed.payload.clone());
+                payload
+            }
+            SignalBody::Answer(answer) => {
+                answer.description.fingerprint = Fingerprint([0xee; 32]);
+                let original = self
+                    .offers
+                    .iter()
+                    .find(|(passed, _)| offer_hash(passed) == answer.offer);
+                answer.offer = offer_hash(original.expect("an offer passed here").1);
+                signal.to_payload()
+            }
+            _ => return signed,
+        };
+        Signed {
+            payload: changed,
+            ..signed
+        }
+    }
+}
