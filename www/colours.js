@@ -12,7 +12,7 @@ export const EARLIER = 'earlier';
 export const OTHER = 'other';
 
 /** Every slot a chunk can have. */
-export const ALL_SLOTS = [...Array.from({ length: SLOTS }, (_, slot) => String(slot)), OTHER, EARLIER];
+const ALL_SLOTS = [...Array.from({ length: SLOTS }, (_, slot) => String(slot)), OTHER, EARLIER];
 
 /** How long a peer keeps its colour unused when others want one, in milliseconds. A guess. */
 const IDLE = 30_000;

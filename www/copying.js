@@ -29,7 +29,7 @@ export async function copy(link) {
     announce('Link copied.');
     return true;
   } catch {
-    const field = element('input', { class: 'field', readOnly: true, value: link, 'aria-label': 'Link' });
+    const field = element('input', { class: 'field', readOnly: true, autofocus: true, value: link, 'aria-label': 'Link' });
     field.addEventListener('focus', () => field.select());
     await ask({ title: 'Copy this link', body: [field], yes: 'Done', no: null });
     return false;

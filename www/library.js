@@ -25,6 +25,9 @@ import { failureWords } from './words.js';
 /** From how many entries on a filter is offered. */
 const FILTER_FROM = 8;
 
+/** Entries shown at first on a narrow screen, where the offers stand below them. */
+const FIRST_IF_NARROW = 8;
+
 /** Fetches whose chunks are shown unasked; further ones open on request. */
 const OPEN_AT_ONCE = 3;
 
@@ -55,6 +58,7 @@ export class Library extends EventTarget {
       list: byId('held-rows'),
       more: byId('held-more'),
       home: byId('held-title'),
+      first: matchMedia('(min-width: 60rem)').matches ? undefined : FIRST_IF_NARROW,
       make: (id) => new HeldRow(id, {
         peer,
         library: this,

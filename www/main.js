@@ -34,7 +34,7 @@ try {
 async function start(peer) {
   const people = new People(peer);
   const library = new Library(peer, people, () => peer.state === 'offline');
-  const offers = new Offers(people, library, { canFetch: hasWebRtc, onchoose: () => peers.touchAll() });
+  const offers = new Offers(peer, people, library, { canFetch: hasWebRtc, onchoose: () => peers.touchAll() });
   const peers = new Peers(people, offers);
   new School(people, peer.id);
 

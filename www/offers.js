@@ -37,15 +37,18 @@ export class Offers {
    */
   #chosen;
   #onchoose;
+  #peer;
 
   /**
+   * @param {import('./shoal/index.js').Peer} peer
    * @param {People} people
    * @param {Library} library
    * @param {object} rules
    * @param {boolean} rules.canFetch
    * @param {() => void} rules.onchoose is told when the choice was undone here
    */
-  constructor(people, library, { canFetch, onchoose }) {
+  constructor(peer, people, library, { canFetch, onchoose }) {
+    this.#peer = peer;
     this.#people = people;
     this.#library = library;
     this.#canFetch = canFetch;
@@ -62,6 +65,7 @@ export class Offers {
     });
     people.addEventListener('offers', () => nextFrame(this.#arrange));
     people.addEventListener('people', () => nextFrame(this.#arrange));
+    peer.addEventListener('state', () => nextFrame(this.#arrange));
     library.addEventListener('change', () => this.#list.touchAll());
     colours.addEventListener('change', () => this.#list.touchAll());
     this.#arrange();
@@ -117,7 +121,7 @@ export class Offers {
     empty.hidden = shown > 0;
     let state = 'none';
     if (shown === 0) {
-      if (persons.size === 0) state = 'alone';
+      if (persons.size === 0) state = ALONE[this.#peer.state];
       else if (offers.size === 0) state = 'nothing';
       else state = this.#filter === '' ? 'chosen' : 'filter';
     }
@@ -197,9 +201,21 @@ function drawHolders({ holders, partial }, marks, words) {
   fill(marks, ...slots.split(' ').map((slot) => fish(slot)));
 }
 
+/**
+ * Why nobody else is here.
+ *
+ * @type {Record<import('./shoal/index.js').Peer['state'], string>}
+ */
+const ALONE = { connecting: 'connecting', online: 'alone', offline: 'offline', closed: 'offline' };
+
 /** @type {Record<string, () => import('./element.js').Child[]>} */
 const EMPTY = {
   none: () => [],
+  connecting: () => [element('p', { class: 'empty-title' }, 'Looking who is here')],
+  offline: () => [
+    element('p', { class: 'empty-title' }, 'No peer is linked'),
+    element('p', {}, 'Without the rendezvous nobody can be found. What is held here can still be saved.'),
+  ],
   alone: () => [
     element('p', { class: 'empty-title' }, 'Nobody else is here yet'),
     element('p', {}, 'Open this page in another browser, or send somebody its address. Everyone on it sees what the others offer.'),

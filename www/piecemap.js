@@ -4,7 +4,7 @@
  * the colour of its most frequent source, and grows stronger as they arrive.
  */
 
-import { ALL_SLOTS, EARLIER, OTHER, palette, slotOf } from './colours.js';
+import { EARLIER, OTHER, palette, slotOf } from './colours.js';
 import { nextFrame } from './frame.js';
 
 /** Cells are no smaller than can be told apart, and no larger than calls for. In CSS pixels. */
@@ -62,18 +62,19 @@ export class PieceMap {
     const colours = palette();
     context.setTransform(scale, 0, 0, scale, 0, 0);
     context.clearRect(0, 0, width, height);
-    const slots = sources.map(({ peer }) => ALL_SLOTS.indexOf(peer === '' ? EARLIER : slotOf(peer, OTHER)));
+    const filled = sources.map(({ peer }) => colours[peer === '' ? EARLIER : slotOf(peer, OTHER)]);
+    const tally = new Uint32Array(sources.length);
     const cells = Math.ceil(owners.length / run);
     const side = pitch - GAP;
     for (let cell = 0; cell < cells; cell += 1) {
       const x = (cell % columns) * pitch;
       const y = Math.floor(cell / columns) * pitch;
-      const { slot, part } = mostOf(owners, slots, cell * run, Math.min(owners.length, (cell + 1) * run));
+      const { source, part } = mostOf(owners, tally, cell * run, Math.min(owners.length, (cell + 1) * run));
       context.fillStyle = colours.empty;
       context.fillRect(x, y, side, side);
       if (part === 0) continue;
       context.globalAlpha = FAINTEST + (1 - FAINTEST) * part;
-      context.fillStyle = colours[slot];
+      context.fillStyle = filled[source];
       context.fillRect(x, y, side, side);
       context.globalAlpha = 1;
     }
@@ -99,24 +100,24 @@ function layOut(chunks, width) {
   return { columns, rows: Math.ceil(Math.ceil(chunks / run) / columns), pitch, run };
 }
 
-const tally = new Uint32Array(ALL_SLOTS.length);
-
 /**
- * The slot that most chunks of a run have, and the part of the run that is held.
+ * The source of most chunks of a run, and the part of the run that is held.
  *
  * @param {Uint16Array} owners
- * @param {number[]} slots place in ALL_SLOTS by source
+ * @param {Uint32Array} tally one count a source, to be used again
  * @param {number} from
  * @param {number} to
- * @returns {{ slot: string, part: number }}
  */
-function mostOf(owners, slots, from, to) {
+function mostOf(owners, tally, from, to) {
   tally.fill(0);
   let held = 0;
+  let most = 0;
   for (let index = from; index < to; index += 1) {
     if (owners[index] === 0) continue;
-    tally[slots[owners[index] - 1]] += 1;
+    const source = owners[index] - 1;
+    tally[source] += 1;
     held += 1;
+    if (tally[source] > tally[most]) most = source;
   }
-  return { slot: ALL_SLOTS[tally.indexOf(Math.max(...tally))], part: held / (to - from) };
+  return { source: most, part: held / (to - from) };
 }

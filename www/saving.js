@@ -39,9 +39,11 @@ function fileName({ name, key }) {
  * @returns {Promise<FileSystemFileHandle | 'downloads' | 'cancelled'>}
  */
 async function choosePlace(suggestedName) {
-  if (!window.showSaveFilePicker) return 'downloads';
+  // Chromium alone has it, so TypeScript's DOM does not.
+  const { showSaveFilePicker } = /** @type {any} */ (window);
+  if (!showSaveFilePicker) return 'downloads';
   try {
-    return await window.showSaveFilePicker({ suggestedName });
+    return await showSaveFilePicker({ suggestedName });
   } catch (error) {
     // Some names, and pages inside frames, get no picker at all.
     return /** @type {Error} */ (error).name === 'AbortError' ? 'cancelled' : 'downloads';

@@ -15,6 +15,10 @@ export class ShoalError extends Error {
   }
 }
 
+// What the page did, and the transfers it follows, for tests that look or go on.
+const standIn = { published: [], transfers: new Map() };
+globalThis.standIn = standIn;
+
 const scenario = scenarios[new URLSearchParams(location.search).get('scenario') ?? 'swarm'];
 
 export class Transfer extends EventTarget {
@@ -59,6 +63,7 @@ export class Peer extends EventTarget {
   }
 
   async publish(file, { name, type, signal, onprogress } = {}) {
+    standIn.published.push(name);
     const { held, code } = scenario.publish ?? {};
     if (held !== undefined) {
       onprogress?.({ state: 'fetching', held: Math.floor(file.size * held), size: file.size, rate: 0, sources: [] });
@@ -89,6 +94,7 @@ export class Peer extends EventTarget {
       if (isDone) setTimeout(() => resolve(script.content), 100);
       else ended(signal).catch(reject);
     }));
+    standIn.transfers.set(key, transfer);
     setTimeout(() => {
       for (const [index, peer] of script.chunks()) {
         transfer.dispatchEvent(new CustomEvent('chunk', { detail: { index, peer } }));
