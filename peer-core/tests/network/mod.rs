@@ -76,6 +76,8 @@ struct End {
     fingerprint: Fingerprint,
     remote: Option<Fingerprint>,
     busy_until: Timestamp,
+    /// Whether the sender will be asked again.
+    waiting: bool,
 }
 
 #[derive(Default)]
@@ -88,7 +90,7 @@ enum Happening {
     Input(usize, Input),
     /// Something sent over a link; dropped if the link is gone when it arrives.
     Frame(LinkId, usize, LinkInput),
-    Transmit(usize),
+    Transmit(LinkId, usize),
     ToRendezvous(usize, String),
     RendezvousTimer,
     Timeout(usize),
@@ -457,7 +459,15 @@ impl Network {
                     self.input(index, Input::Link(link, input));
                 }
             }
-            Happening::Transmit(index) => self.transmit(index),
+            Happening::Transmit(link, index) => {
+                if let Some(wire) = self.wires.get_mut(&link) {
+                    wire.ends
+                        .iter_mut()
+                        .filter(|end| end.node == index)
+                        .for_each(|end| end.waiting = false);
+                    self.transmit(index);
+                }
+            }
             Happening::ToRendezvous(index, text) => {
                 self.rendezvous
                     .receive(self.now, index, &text, self.in_the_middle);
@@ -537,6 +547,7 @@ impl Network {
                     fingerprint: Fingerprint(bytes),
                     remote: None,
                     busy_until: self.now,
+                    waiting: false,
                 };
                 self.wires.entry(link).or_default().ends.push(end);
                 if role == Role::Offerer {
@@ -683,16 +694,18 @@ impl Network {
                 self.send_frame(index, link, frame);
             }
             loop {
-                let Some(end) = self
-                    .wires
-                    .get(&link)
-                    .and_then(|wire| wire.ends.iter().find(|end| end.node == index))
-                else {
+                let now = self.now;
+                let Some(wire) = self.wires.get_mut(&link) else {
                     break;
                 };
-                if end.busy_until > self.now + BUFFER {
-                    let again = end.busy_until.since(self.now) - BUFFER / 2;
-                    self.schedule(again, Happening::Transmit(index));
+                let Some(end) = wire.ends.iter_mut().find(|end| end.node == index) else {
+                    break;
+                };
+                if end.busy_until > now + BUFFER {
+                    let again = end.busy_until.since(now) - BUFFER / 2;
+                    if !std::mem::replace(&mut end.waiting, true) {
+                        self.schedule(again, Happening::Transmit(link, index));
+                    }
                     break;
                 }
                 let Some(frame) =

@@ -1,0 +1,314 @@
+//! What peers withstand: links, stores, rendezvous and other peers that fail or lie.
+
+mod network;
+
+use network::{Fault, MIB, Network};
+use shoal_peer_core::io::*;
+use std::time::Duration;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn reason(
+    network: &Network,
+    peer: usize,
+    key: shoal_protocol::content::ContentKey,
+) -> Option<Code> {
+    network
+        .progress(peer, key)
+        .and_then(|progress| progress.reason)
+}
+
+#[test]
+fn links_that_break_are_made_again() {
+    let mut network = Network::new(20, 3);
+    let bytes = network.random_bytes(24 * MIB);
+    network.publish(0, "bumpy", &bytes);
+    let key = network.publish(1, "bumpy", &bytes);
+    network.run_for(Duration::from_secs(1));
+    network.fetch(2, key);
+    for share in 1..4 {
+        network.run_until("a part", MINUTE, |network| {
+            network.held(2, key) >= (share * 5 * MIB) as u64
+        });
+        network.cut_links();
+    }
+    network.run_until("the file", 5 * MINUTE, |network| network.has_all(2, key));
+    network.assert_content(2, key, &bytes);
+}
+
+#[test]
+fn a_liar_among_three_sources_is_dropped_and_the_content_arrives() {
+    let mut network = Network::new(21, 4);
+    network.peers[1].fault = Fault::WrongBytes;
+    let bytes = network.random_bytes(12 * MIB);
+    for source in 0..2 {
+        network.publish(source, "contested", &bytes);
+    }
+    let key = network.publish(2, "contested", &bytes);
+    network.run_for(Duration::from_secs(1));
+    network.fetch(3, key);
+    network.run_until("the file", MINUTE, |network| network.has_all(3, key));
+    network.assert_content(3, key, &bytes);
+    let liar = network.peers[1].id;
+    let blamed: Vec<_> = network.peers[3]
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Error { error } if error.code == Code::InvalidContent => error.peer,
+            _ => None,
+        })
+        .collect();
+    assert_eq!(blamed, [liar], "the liar is named, and nobody else");
+    network.run_for(MINUTE);
+    assert!(
+        !network.wired().contains(&(1, 3)),
+        "no link to the liar is made again"
+    );
+}
+
+#[test]
+fn a_lone_liar_delivers_nothing() {
+    let mut network = Network::new(22, 2);
+    network.peers[0].fault = Fault::WrongBytes;
+    let bytes = network.random_bytes(2 * MIB);
+    let key = network.publish(0, "poison", &bytes);
+    network.run_for(Duration::from_secs(1));
+    network.fetch(1, key);
+    network.run_for(MINUTE);
+    assert_eq!(network.held(1, key), 0);
+    assert_eq!(
+        network.progress(1, key).unwrap().state,
+        ProgressState::Waiting
+    );
+}
+
+#[test]
+fn a_silent_source_costs_seconds_at_most() {
+    let mut network = Network::new(23, 3);
+    let bytes = network.random_bytes(16 * MIB);
+    network.publish(0, "half", &bytes);
+    let key = network.publish(1, "half", &bytes);
+    network.run_for(Duration::from_secs(1));
+    network.fetch(2, key);
+    network.run_until("a part", MINUTE, |network| {
+        network.held(2, key) >= 2 * MIB as u64
+    });
+    network.peers[0].fault = Fault::Silent;
+    let start = network.now;
+    network.run_until("the file", MINUTE, |network| network.has_all(2, key));
+    let took = network.now.since(start);
+    assert!(took < Duration::from_secs(6), "took {took:?}");
+    network.assert_content(2, key, &bytes);
+}
+
+#[test]
+fn a_full_store_pauses_a_fetch_until_there_is_room() {
+    let mut network = Network::new(24, 2);
+    let bytes = network.random_bytes(8 * MIB);
+    let key = network.publish(0, "large", &bytes);
+    network.peers[1].store.set_capacity(Some(3 * MIB as u64));
+    network.run_for(Duration::from_secs(1));
+    network.fetch(1, key);
+    network.run_until("the quota", MINUTE, |network| {
+        reason(network, 1, key) == Some(Code::Quota)
+    });
+    let held = network.held(1, key);
+    assert!(held > 2 * MIB as u64, "what fits is kept: {held}");
+    network.run_for(MINUTE);
+    assert!(network.held(1, key) >= held);
+    network.peers[1].store.set_capacity(None);
+    network.run_until("the file", MINUTE, |network| network.has_all(1, key));
+    network.assert_content(1, key, &bytes);
+}
+
+#[test]
+fn a_failing_store_loses_nothing() {
+    let mut network = Network::new(25, 2);
+    let bytes = network.random_bytes(4 * MIB);
+    let key = network.publish(0, "stubborn", &bytes);
+    network.run_for(Duration::from_secs(1));
+    network.peers[1].store_fails = Some(StoreError::Failed("disk".into()));
+    network.fetch(1, key);
+    network.run_until("a reason", MINUTE, |network| {
+        reason(network, 1, key) == Some(Code::StoreFailed)
+    });
+    assert_eq!(network.held(1, key), 0);
+    network.peers[1].store_fails = None;
+    network.run_until("the file", MINUTE, |network| network.has_all(1, key));
+    network.assert_content(1, key, &bytes);
+}
+
+#[test]
+fn a_fetch_without_sources_waits_says_so_and_goes_on() {
+    let mut network = Network::new(26, 2);
+    let bytes = network.random_bytes(16 * MIB);
+    let key = network.publish(0, "comes and goes", &bytes);
+    network.run_for(Duration::from_secs(1));
+    network.fetch(1, key);
+    network.run_until("a part", MINUTE, |network| {
+        network.held(1, key) >= 4 * MIB as u64
+    });
+    network.kill(0);
+    network.run_until("waiting", MINUTE, |network| {
+        network
+            .progress(1, key)
+            .is_some_and(|progress| progress.state == ProgressState::Waiting)
+    });
+    let held = network.held(1, key);
+    assert!(held < bytes.len() as u64);
+    network.run_for(5 * MINUTE);
+    network.revive(0);
+    let before = network.peers[0].sent[&1];
+    network.run_until("the file", MINUTE, |network| network.has_all(1, key));
+    network.assert_content(1, key, &bytes);
+    let again = network.peers[0].sent[&1] - before;
+    let missing = bytes.len() as u64 - held;
+    assert!(
+        again < missing * 105 / 100,
+        "only what was missing came: {again} of {missing}"
+    );
+}
+
+#[test]
+fn a_fetch_of_what_nobody_has_waits_and_can_be_aborted() {
+    let mut network = Network::new(27, 2);
+    let key = shoal_protocol::content::ContentKey::from_hash([7; 32]);
+    let call = network.fetch(1, key);
+    network.run_until("an explanation", MINUTE, |network| {
+        reason(network, 1, key) == Some(Code::NotHeld)
+    });
+    network.input(1, Input::Abort(call));
+    network.run_for(MINUTE);
+    assert!(
+        !network.peers[1].answers.contains_key(&call),
+        "an aborted call has no answer"
+    );
+}
+
+#[test]
+fn a_killed_peer_goes_on_where_its_store_ended() {
+    let mut network = Network::new(28, 2);
+    let bytes = network.random_bytes(16 * MIB);
+    let key = network.publish(0, "resumed", &bytes);
+    network.run_for(Duration::from_secs(1));
+    network.fetch(1, key);
+    network.run_until("a part", MINUTE, |network| {
+        network.held(1, key) >= 6 * MIB as u64
+    });
+    network.kill(1);
+    network.run_for(Duration::from_secs(5));
+    let (held, before) = (network.held(1, key), network.peers[0].sent[&1]);
+    network.revive(1);
+    network.run_until("the file", MINUTE, |network| network.has_all(1, key));
+    network.assert_content(1, key, &bytes);
+    let again = network.peers[0].sent[&1] - before;
+    let missing = bytes.len() as u64 - held;
+    assert!(
+        again < missing * 105 / 100,
+        "only what was missing came: {again} of {missing}"
+    );
+}
+
+#[test]
+fn a_rendezvous_that_restarts_disturbs_no_fetch() {
+    let mut network = Network::new(29, 3);
+    let bytes = network.random_bytes(64 * MIB);
+    let key = network.publish(0, "steady", &bytes);
+    network.run_for(Duration::from_secs(1));
+    network.fetch(1, key);
+    network.run_until("a part", MINUTE, |network| {
+        network.held(1, key) >= 4 * MIB as u64
+    });
+    network.set_rendezvous(false);
+    network.run_for(Duration::from_secs(1));
+    let held = network.held(1, key);
+    network.run_for(Duration::from_secs(1));
+    assert!(network.held(1, key) > held, "bytes go on coming without it");
+    network.set_rendezvous(true);
+    network.run_until("the file", MINUTE, |network| network.has_all(1, key));
+    network.run_for(MINUTE);
+    for peer in 0..3 {
+        assert_eq!(
+            network.peers[peer]
+                .events
+                .iter()
+                .rev()
+                .find_map(|event| match event {
+                    Event::State { state } => Some(*state),
+                    _ => None,
+                }),
+            Some(PeerState::Online)
+        );
+    }
+    // What was advertised before is advertised again.
+    network.fetch(2, key);
+    network.run_until("a second copy", MINUTE, |network| network.has_all(2, key));
+}
+
+#[test]
+fn chunks_that_rot_are_withdrawn_and_fetched_again() {
+    let mut network = Network::new(30, 3);
+    let bytes = network.random_bytes(4 * MIB);
+    network.publish(0, "rotten", &bytes);
+    let key = network.publish(1, "rotten", &bytes);
+    let namespace = shoal_protocol::namespace::Namespace::default();
+    let slot = network.peers[0].store.contents(&namespace)[0].slot;
+    network.peers[0]
+        .store
+        .handle(&namespace, StoreRequest::DropChunk { slot, index: 3 })
+        .unwrap();
+    network.run_for(Duration::from_secs(1));
+    network.fetch(2, key);
+    network.run_until("the file", MINUTE, |network| network.has_all(2, key));
+    network.assert_content(2, key, &bytes);
+    assert!(
+        network.errors(2).is_empty(),
+        "a damaged disk is no lie: {:?}",
+        network.errors(2)
+    );
+    network.run_until("the repair", MINUTE, |network| network.has_all(0, key));
+    network.assert_content(0, key, &bytes);
+}
+
+#[test]
+fn a_replayed_signal_opens_nothing() {
+    let mut network = Network::new(31, 2);
+    network.run_until("a link", MINUTE, |network| network.links_of(0) == 1);
+    let passed = std::mem::take(&mut network.rendezvous.passed);
+    assert!(passed.len() >= 4);
+    network.peers[0].events.clear();
+    for (to, signed) in passed {
+        network.rendezvous.replay(to, signed);
+    }
+    network.run_for(Duration::from_secs(5));
+    assert_eq!((network.links_of(0), network.links_of(1)), (1, 1));
+    let left = network.peers[0]
+        .events
+        .iter()
+        .any(|event| matches!(event, Event::PeerLeave { .. }));
+    assert!(!left, "the link that is there stays");
+}
+
+#[test]
+fn a_rendezvous_in_the_middle_gets_no_further_than_the_handshake() {
+    let mut network = Network::new(32, 2);
+    for peer in &mut network.peers {
+        peer.node.trust_signals();
+    }
+    network.in_the_middle = true;
+    network.publish(0, "secret", b"nobody in between may read this");
+    network.run_until("a channel", MINUTE, |network| !network.wired().is_empty());
+    network.run_for(Duration::from_secs(5));
+    // Who finds out first closes the channel; the other side may not get to it.
+    let errors = [network.errors(0), network.errors(1)].concat();
+    assert!(errors.contains(&Code::LinkAuth), "{errors:?}");
+    assert_eq!((network.links_of(0), network.links_of(1)), (0, 0));
+}
+
+#[test]
+fn forged_signals_are_ignored_where_signatures_are_checked() {
+    let mut network = Network::new(33, 2);
+    network.in_the_middle = true;
+    network.run_for(MINUTE);
+    assert!(network.wired().is_empty(), "no channel comes about");
+}
