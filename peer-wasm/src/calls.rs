@@ -1,0 +1,163 @@
+//! What facades ask for: their calls and options, checked.
+
+use crate::{errors::invalid, rendezvous::socket_url, source::Source};
+use js_sys::{Array, Object, Reflect};
+use serde::de::DeserializeOwned;
+use shoal_peer_core::io::{Code, Command, Error, Replicate};
+use shoal_protocol::{content::ContentKey, namespace::Namespace, rendezvous::IceServer};
+use std::time::Duration;
+use wasm_bindgen::{JsCast, JsValue};
+
+/// How often a node synchronises if nobody says otherwise.
+const SYNC_INTERVAL: Duration = Duration::from_secs(30);
+/// Shortest interval of synchronisation that is taken. Guess: what a test may want.
+const MIN_SYNC_INTERVAL: Duration = Duration::from_millis(100);
+/// Longest interval, a day: there is no use in a longer one.
+const MAX_SYNC_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+
+/// What a client wants of its node.
+pub struct AttachOptions {
+    /// Where the WebSocket of the rendezvous is.
+    pub rendezvous: Option<String>,
+    pub namespace: Namespace,
+    pub ice_servers: Option<Vec<IceServer>>,
+    pub sync_interval: Duration,
+    pub replicate: Option<Replicate>,
+    pub upload_limit: Option<u64>,
+}
+
+impl AttachOptions {
+    /// Reads the options of `attach`.
+    pub fn read(options: &JsValue) -> Result<Self, Error> {
+        let rendezvous = match get(options, "rendezvous") {
+            None => None,
+            Some(url) => {
+                let url = url.as_string().as_deref().and_then(socket_url);
+                Some(url.ok_or_else(|| invalid("`rendezvous` is not the URL of a server"))?)
+            }
+        };
+        let namespace = match get(options, "namespace") {
+            None => Namespace::default(),
+            Some(name) => name
+                .as_string()
+                .unwrap_or_default()
+                .parse()
+                .map_err(|error| invalid(format!("`namespace`: {error}")))?,
+        };
+        let sync_interval = match get(options, "syncInterval") {
+            None => SYNC_INTERVAL,
+            Some(millis) => match millis.as_f64() {
+                Some(millis) if millis > 0.0 => {
+                    // Casting saturates, also for infinity.
+                    Duration::from_millis(millis as u64).clamp(MIN_SYNC_INTERVAL, MAX_SYNC_INTERVAL)
+                }
+                _ => return Err(invalid("`syncInterval` is not a number of milliseconds")),
+            },
+        };
+        let upload_limit = match get(options, "uploadLimit") {
+            None => None,
+            Some(limit) => match limit.as_f64() {
+                Some(f64::INFINITY) => None,
+                Some(limit) if limit >= 0.0 => Some(limit as u64),
+                _ => return Err(invalid("`uploadLimit` is not a number of bytes a second")),
+            },
+        };
+        Ok(Self {
+            rendezvous,
+            namespace,
+            ice_servers: ice_servers(options)?,
+            sync_interval,
+            replicate: get(options, "replicate")
+                .map(|rule| parse(rule, "replicate"))
+                .transpose()?,
+            upload_limit,
+        })
+    }
+}
+
+/// `RTCIceServer` has one URL or several in `urls`.
+fn ice_servers(options: &JsValue) -> Result<Option<Vec<IceServer>>, Error> {
+    let Some(servers) = get(options, "iceServers") else {
+        return Ok(None);
+    };
+    let servers = servers.dyn_into::<Array>();
+    let servers = servers.map_err(|_| invalid("`iceServers` is not a list"))?;
+    let one = |server: JsValue| {
+        let server: JsValue = match get(&server, "urls") {
+            Some(url) if url.is_string() => {
+                let copy = Object::assign(&Object::new(), server.unchecked_ref());
+                // Setting a property of a fresh object cannot fail.
+                let _ = Reflect::set(&copy, &"urls".into(), &Array::of1(&url));
+                copy.into()
+            }
+            _ => server,
+        };
+        parse(server, "iceServers")
+    };
+    servers.iter().map(one).collect::<Result<_, _>>().map(Some)
+}
+
+/// Reads a call: the command, and what it publishes.
+pub fn read(call: &str, args: &JsValue) -> Result<(Command, Option<Source>), Error> {
+    let command = match call {
+        "publish" => {
+            let source = get(args, "data").as_ref().and_then(Source::new);
+            let source = source.ok_or_else(|| {
+                invalid("`data` is not a Blob, an ArrayBuffer or a Uint8Array, or is detached")
+            })?;
+            let metadata = get(args, "metadata").map(|value| parse(value, "metadata"));
+            let command = Command::Publish {
+                size: source.size(),
+                metadata: metadata.transpose()?.unwrap_or_default(),
+            };
+            return Ok((command, Some(source)));
+        }
+        "fetch" => Command::Fetch { key: key(args)? },
+        "stopFetch" => Command::StopFetch { key: key(args)? },
+        "read" => Command::Read {
+            key: key(args)?,
+            index: index(args)?,
+        },
+        "contents" => Command::Contents,
+        "remove" => Command::Remove { key: key(args)? },
+        "peers" => Command::Peers,
+        "catalog" => {
+            let peer = get(args, "peer").and_then(|peer| peer.as_string());
+            let peer = peer.and_then(|peer| peer.parse().ok());
+            Command::Catalog {
+                peer: peer.ok_or_else(|| invalid("`peer` is not a peer id (12D3KooW…)"))?,
+            }
+        }
+        _ => return Err(invalid(format!("there is no call `{call}`"))),
+    };
+    Ok((command, None))
+}
+
+fn key(args: &JsValue) -> Result<ContentKey, Error> {
+    let key = get(args, "key").and_then(|key| key.as_string());
+    key.and_then(|key| key.parse().ok())
+        .ok_or_else(|| Error::new(Code::InvalidKey, "not a content key (bafkr4i…)"))
+}
+
+fn index(args: &JsValue) -> Result<u32, Error> {
+    match get(args, "index").and_then(|index| index.as_f64()) {
+        Some(index) if index >= 0.0 && index <= f64::from(u32::MAX) && index.fract() == 0.0 => {
+            Ok(index as u32)
+        }
+        _ => Err(invalid("`index` is not the number of a chunk")),
+    }
+}
+
+/// A property, unless it is undefined or null.
+fn get(object: &JsValue, name: &str) -> Option<JsValue> {
+    let value = object
+        .is_object()
+        .then(|| Reflect::get(object.unchecked_ref::<Object>(), &name.into()));
+    value?
+        .ok()
+        .filter(|value| !value.is_undefined() && !value.is_null())
+}
+
+fn parse<T: DeserializeOwned>(value: JsValue, name: &str) -> Result<T, Error> {
+    serde_wasm_bindgen::from_value(value).map_err(|error| invalid(format!("`{name}`: {error}")))
+}

@@ -1,0 +1,90 @@
+//! Where an engine keeps what it holds: in IndexedDB, or in memory until it ends.
+//!
+//! What each [`StoreRequest`] means is defined by [`MemoryStore`].
+
+mod indexed_db;
+mod transaction;
+
+use indexed_db::IndexedDb;
+use shoal_peer_core::{
+    MemoryStore,
+    io::{StoreAnswer, StoreError, StoreRequest, StoredContent},
+};
+use shoal_protocol::{namespace::Namespace, time::UnixMillis};
+use std::cell::{Cell, RefCell};
+use wasm_bindgen::JsValue;
+
+/// A store, held by one engine.
+pub enum Store {
+    /// On the disk of the browser.
+    IndexedDb(IndexedDb),
+    /// Gone with the engine; the number is the last epoch given to a node.
+    Memory(RefCell<MemoryStore>, Cell<u64>),
+}
+
+impl Store {
+    /// A store that keeps nothing.
+    pub fn memory() -> Self {
+        Self::Memory(RefCell::default(), Cell::new(0))
+    }
+
+    /// Opens the database `name` and takes it from whichever engine had it before.
+    pub async fn open(name: &str, now: UnixMillis) -> Result<Self, StoreError> {
+        IndexedDb::open(name, now).await.map(Self::IndexedDb)
+    }
+
+    /// An epoch for a new node: higher than any given out from this store before.
+    pub async fn claim_epoch(&self, now: UnixMillis) -> Result<u64, StoreError> {
+        match self {
+            Self::IndexedDb(database) => database.claim_epoch(now).await,
+            Self::Memory(_, last) => {
+                last.set(now.0.max(last.get() + 1));
+                Ok(last.get())
+            }
+        }
+    }
+
+    /// The identity that was put in.
+    pub async fn identity(&self) -> Result<Option<JsValue>, StoreError> {
+        match self {
+            Self::IndexedDb(database) => database.identity().await,
+            Self::Memory(..) => Ok(None),
+        }
+    }
+
+    /// Keeps the identity.
+    pub async fn put_identity(&self, identity: &JsValue) -> Result<(), StoreError> {
+        match self {
+            Self::IndexedDb(database) => database.put_identity(identity).await,
+            Self::Memory(..) => Ok(()),
+        }
+    }
+
+    /// What is held for a namespace.
+    pub async fn contents(&self, namespace: &Namespace) -> Result<Vec<StoredContent>, StoreError> {
+        match self {
+            Self::IndexedDb(database) => database.contents(namespace).await,
+            Self::Memory(store, _) => Ok(store.borrow().contents(namespace)),
+        }
+    }
+
+    /// Does what a node in `namespace` asks. Several may be under way; writes take effect
+    /// in the order in which they were begun.
+    pub async fn handle(
+        &self,
+        namespace: &Namespace,
+        request: StoreRequest,
+    ) -> Result<StoreAnswer, StoreError> {
+        match self {
+            Self::IndexedDb(database) => database.handle(namespace, request).await,
+            Self::Memory(store, _) => store.borrow_mut().handle(namespace, request),
+        }
+    }
+
+    /// Lets go of the database once what was begun is done. Whatever is asked after fails.
+    pub fn close(&self) {
+        if let Self::IndexedDb(database) = self {
+            database.close();
+        }
+    }
+}

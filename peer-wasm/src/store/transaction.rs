@@ -1,0 +1,211 @@
+//! Transactions of IndexedDB: all or nothing, under the epoch of their engine.
+//!
+//! Requests go through `idb`. Its way of waiting for the end of a transaction is not used:
+//! it names no reason for an abort that comes with the commit, which is how a full disk
+//! shows, and after an error leaves a handler behind whose closure is gone.
+
+use crate::errors::describe;
+use gloo_events::EventListener;
+use idb::{ObjectStore, Query};
+use shoal_peer_core::io::StoreError;
+use std::{cell::Cell, rc::Rc};
+use tokio::sync::oneshot;
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::{DomException, IdbDatabase, IdbTransaction, IdbTransactionMode};
+
+pub type Result<T> = core::result::Result<T, StoreError>;
+
+/// A running transaction.
+pub struct Transaction {
+    transaction: idb::Transaction,
+    raw: IdbTransaction,
+}
+
+impl Transaction {
+    fn begin(database: &IdbDatabase, stores: &[&str], mode: IdbTransactionMode) -> Result<Self> {
+        let names: js_sys::Array = stores.iter().map(|name| JsValue::from(*name)).collect();
+        let raw = database.transaction_with_str_sequence_and_mode(&names, mode);
+        let raw = raw.map_err(|error| error_of(&error))?;
+        Ok(Self {
+            transaction: raw.clone().into(),
+            raw,
+        })
+    }
+
+    /// Nothing more follows. Without it the transaction would end by itself, a turn later.
+    fn commit(&self) {
+        // Fails if it has ended already, which `End` tells.
+        #[expect(deprecated, reason = "it left the standard and came back")]
+        let _ = self.raw.commit();
+    }
+
+    fn abort(&self) {
+        // As above.
+        let _ = self.raw.abort();
+    }
+
+    /// An object store that was named at the beginning.
+    pub fn store(&self, name: &str) -> Result<ObjectStore> {
+        self.transaction.object_store(name).map_err(from_idb)
+    }
+
+    /// Reads one value.
+    pub async fn get(&self, store: &str, key: impl Into<Query>) -> Result<Option<JsValue>> {
+        let request = self.store(store)?.get(key).map_err(from_idb)?;
+        request.await.map_err(from_idb)
+    }
+
+    /// Writes one value. If that fails, so does the transaction.
+    pub fn put(&self, store: &str, key: &JsValue, value: &JsValue) -> Result<()> {
+        let request = self.store(store)?.put(value, Some(key));
+        request.map(drop).map_err(from_idb)
+    }
+
+    /// Deletes what there is. If that fails, so does the transaction.
+    pub fn delete(&self, store: &str, key: impl Into<Query>) -> Result<()> {
+        let request = self.store(store)?.delete(key);
+        request.map(drop).map_err(from_idb)
+    }
+}
+
+/// Reads in one transaction.
+pub async fn read<T>(
+    database: &IdbDatabase,
+    stores: &[&str],
+    work: impl AsyncFnOnce(&Transaction) -> Result<T>,
+) -> Result<T> {
+    let transaction = Transaction::begin(database, stores, IdbTransactionMode::Readonly)?;
+    work(&transaction).await
+}
+
+/// Where the epoch of the engine that has the store is, and what it is expected to be.
+pub struct Fence<'a> {
+    /// Name of the object store.
+    pub store: &'a str,
+    /// Its key there.
+    pub key: &'a str,
+    /// This engine's.
+    pub epoch: u64,
+}
+
+/// Writes in one transaction, and returns after it has completed. `stores` name that of
+/// the fence too.
+///
+/// If another engine has put its own epoch at the fence, nothing is written. The fence is
+/// asked for first, so its answer comes before anything can complete, and `work` need not
+/// wait for it.
+pub async fn write<T>(
+    database: &IdbDatabase,
+    stores: &[&str],
+    fence: Option<Fence<'_>>,
+    work: impl AsyncFnOnce(&Transaction) -> Result<T>,
+) -> Result<T> {
+    let transaction = Transaction::begin(database, stores, IdbTransactionMode::Readwrite)?;
+    let ended = End::of(&transaction.raw);
+    let epoch = fence.as_ref().map(|fence| fence.epoch as f64);
+    let current = match fence {
+        Some(fence) => {
+            let request = transaction.store(fence.store)?;
+            let request = request.get(JsValue::from(fence.key)).map_err(from_idb)?;
+            Some(request.into_future())
+        }
+        None => None,
+    };
+    let mut done = work(&transaction).await;
+    if done.is_err() {
+        transaction.abort();
+    }
+    // Waited for even then: the browser calls the handlers of aborted requests too.
+    if let (Some(current), Some(epoch)) = (current, epoch) {
+        let current = current.await.map_err(from_idb);
+        if let (Ok(current), true) = (current, done.is_ok())
+            && current.and_then(|epoch| epoch.as_f64()) != Some(epoch)
+        {
+            done = Err(StoreError::Superseded);
+            transaction.abort();
+        }
+    }
+    if done.is_ok() {
+        transaction.commit();
+    }
+    match (done, ended.wait().await) {
+        (done, Ok(())) => done,
+        (_, Err(StoreError::Quota)) => Err(StoreError::Quota),
+        (Err(reason), Err(_)) => Err(reason),
+        (Ok(_), Err(reason)) => Err(reason),
+    }
+}
+
+/// The end of a transaction.
+struct End {
+    said: oneshot::Receiver<Result<()>>,
+    _listeners: [EventListener; 2],
+}
+
+impl End {
+    fn of(transaction: &IdbTransaction) -> Self {
+        let (say, said) = oneshot::channel();
+        let say = Rc::new(Cell::new(Some(say)));
+        let same = Rc::clone(&say);
+        let aborted = transaction.clone();
+        let on_complete = EventListener::new(transaction, "complete", move |_| {
+            if let Some(say) = say.take() {
+                // Nobody may be waiting any more.
+                let _ = say.send(Ok(()));
+            }
+        });
+        let on_abort = EventListener::new(transaction, "abort", move |_| {
+            let reason = match aborted.error() {
+                Some(error) => error_of(error.as_ref()),
+                None => StoreError::Failed("the transaction was aborted".into()),
+            };
+            if let Some(say) = same.take() {
+                // As above.
+                let _ = say.send(Err(reason));
+            }
+        });
+        Self {
+            said,
+            _listeners: [on_complete, on_abort],
+        }
+    }
+
+    async fn wait(self) -> Result<()> {
+        // The sender lives in the listeners, which live here.
+        self.said.await.unwrap_or_else(|_| Err(closed()))
+    }
+}
+
+/// The database is closed, by this engine or from outside.
+pub fn closed() -> StoreError {
+    StoreError::Failed("the database was closed or deleted".into())
+}
+
+/// What an exception of IndexedDB means.
+pub fn error_of(thrown: &JsValue) -> StoreError {
+    let name = thrown.dyn_ref::<DomException>().map(DomException::name);
+    match name.as_deref() {
+        Some("QuotaExceededError") => StoreError::Quota,
+        _ => StoreError::Failed(describe(thrown)),
+    }
+}
+
+/// As [`error_of`], for those that came through `idb`.
+pub fn from_idb(error: idb::Error) -> StoreError {
+    use idb::Error::{
+        DeleteFailed, DomException, GetAllFailed, GetAllKeysFailed, GetFailed, IndexedDbOpenFailed,
+        OpenCursorFailed, TransactionOpenFailed, UpdateFailed,
+    };
+    match error {
+        DomException(error) => error_of(error.as_ref()),
+        DeleteFailed(error)
+        | GetAllFailed(error)
+        | GetAllKeysFailed(error)
+        | GetFailed(error)
+        | IndexedDbOpenFailed(error)
+        | OpenCursorFailed(error)
+        | TransactionOpenFailed(error)
+        | UpdateFailed(error) => error_of(&error),
+        other => StoreError::Failed(other.to_string()),
+    }
+}
