@@ -240,6 +240,10 @@ pub struct StoredContent {
 ///
 /// Every write belongs to the epoch of its engine and fails with
 /// [`StoreError::Superseded`] when another engine has taken over.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made one at a time and consumed at once"
+)]
 #[derive(Debug)]
 pub enum StoreRequest {
     /// Adds chunks, all or none. Answered `Done`.
@@ -310,6 +314,10 @@ pub enum StoreRequest {
 }
 
 /// What a store answers.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made one at a time and consumed at once"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreAnswer {
     /// The transaction has completed.

@@ -216,14 +216,13 @@ impl Links {
 
     /// The rendezvous says that a peer is not there.
     pub(crate) fn peer_gone(&mut self, now: Timestamp, peer: PeerId) {
-        if let Some(&id) = self.by_peer.get(&peer) {
-            if self
+        if let Some(&id) = self.by_peer.get(&peer)
+            && self
                 .entries
                 .get(&id)
                 .is_some_and(|entry| !entry.link.is_up())
-            {
-                self.fail(now, id, LinkFailure::Timeout("the peer is gone"));
-            }
+        {
+            self.fail(now, id, LinkFailure::Timeout("the peer is gone"));
         }
     }
 
@@ -415,10 +414,10 @@ impl Links {
 
     /// A `Pong`.
     pub(crate) fn pong(&mut self, now: Timestamp, id: LinkId, n: u32) {
-        if let Some(entry) = self.entries.get_mut(&id) {
-            if let Some((_, sent)) = entry.pinged.take_if(|(expected, _)| *expected == n) {
-                entry.rtt = Some(now.since(sent));
-            }
+        if let Some(entry) = self.entries.get_mut(&id)
+            && let Some((_, sent)) = entry.pinged.take_if(|(expected, _)| *expected == n)
+        {
+            entry.rtt = Some(now.since(sent));
         }
     }
 

@@ -23,7 +23,7 @@ impl Random {
     /// A number below `bound`, or 0 if that is 0. The bias is below 2^-32 for the small
     /// bounds it is used with.
     pub(crate) fn below(&mut self, bound: u32) -> u32 {
-        (u64::from(self.0.next_u32()) * u64::from(bound) >> 32) as u32
+        ((u64::from(self.0.next_u32()) * u64::from(bound)) >> 32) as u32
     }
 
     /// A number of 52 bits, which JavaScript can hold.

@@ -343,10 +343,10 @@ impl Session {
                 self.actions.push_back(Action::Signal(signed));
             }
             ServerMessage::Receipt { id, status } => {
-                if let Some(at) = self.unconfirmed.iter().position(|(sent, _)| *sent == id) {
-                    if let Some((_, to)) = self.unconfirmed.remove(at) {
-                        self.actions.push_back(Action::Receipt { to, status });
-                    }
+                if let Some(at) = self.unconfirmed.iter().position(|(sent, _)| *sent == id)
+                    && let Some((_, to)) = self.unconfirmed.remove(at)
+                {
+                    self.actions.push_back(Action::Receipt { to, status });
                 }
             }
             ServerMessage::Providers { key, peers } => {

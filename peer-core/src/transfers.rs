@@ -102,13 +102,13 @@ impl Transfers {
 
     /// Begins a fetch of which nothing is known yet.
     pub(crate) fn start(&mut self, key: ContentKey) {
-        self.fetches.entry(key).or_insert_with(|| Fetch::new());
+        self.fetches.entry(key).or_insert_with(Fetch::new);
     }
 
     /// Begins or goes on with a fetch whose proof is in the store.
     pub(crate) fn resume(&mut self, now: Timestamp, proof: Arc<Proof>, slot: Slot, held: Bits) {
         let key = proof.key();
-        let fetch = self.fetches.entry(key).or_insert_with(|| Fetch::new());
+        let fetch = self.fetches.entry(key).or_insert_with(Fetch::new);
         fetch.chunks = Some(Chunks::new(proof, slot, held));
         fetch.recorded = true;
         self.settle_have(now, key);
@@ -233,7 +233,7 @@ impl Transfers {
         };
         fetch.changed = true;
         if let Some(held) = held {
-            if held.len() > ContentSize::MAX.chunks() || held.len() == 0 {
+            if held.len() > ContentSize::MAX.chunks() || held.is_empty() {
                 return Err("a peer says it holds more chunks than a content can have".into());
             }
             if let (Some(chunks), Some(old)) = (&mut fetch.chunks, &source.have) {
@@ -251,10 +251,10 @@ impl Transfers {
                         "a peer says it holds chunk {index}, which does not exist"
                     ));
                 }
-                if have.insert(index) {
-                    if let Some(chunks) = &mut fetch.chunks {
-                        chunks.count_chunk(index, 1);
-                    }
+                if have.insert(index)
+                    && let Some(chunks) = &mut fetch.chunks
+                {
+                    chunks.count_chunk(index, 1);
                 }
             }
         }
@@ -274,10 +274,10 @@ impl Transfers {
         };
         let owed = fetch.owed.entry(peer).or_default();
         for &index in indexes {
-            if source.have.as_mut().is_some_and(|have| have.remove(index)) {
-                if let Some(chunks) = &mut fetch.chunks {
-                    chunks.count_chunk(index, -1);
-                }
+            if source.have.as_mut().is_some_and(|have| have.remove(index))
+                && let Some(chunks) = &mut fetch.chunks
+            {
+                chunks.count_chunk(index, -1);
             }
             if owed.remove(&index) {
                 source.released(1);

@@ -55,12 +55,12 @@ impl Node {
     /// The proof of a fetched content has come: it gets its record.
     pub(super) fn record(&mut self, _now: Timestamp, key: ContentKey, proof: &Arc<Proof>) {
         let size = proof.size();
-        if let Some(stated) = self.replicating.get(&key) {
-            if *stated != size.bytes() {
-                // Somebody made it look smaller to get it under the budget.
-                self.replicating.remove(&key);
-                return self.transfers.stop(key);
-            }
+        if let Some(stated) = self.replicating.get(&key)
+            && *stated != size.bytes()
+        {
+            // Somebody made it look smaller to get it under the budget.
+            self.replicating.remove(&key);
+            return self.transfers.stop(key);
         }
         let metadata = self.metadata_of(key);
         let held = Bits::new(size.chunks());
@@ -223,16 +223,17 @@ impl Node {
             Op::Put { key, from } => self.transfers.stored(now, key, from, result.map(|_| ())),
             Op::Record { key } => self.record_stored(now, key, result),
             Op::Find { key } => {
-                if let Ok(StoreAnswer::Content(Some(content))) = result {
-                    if self.contents.get(key).is_none() && self.transfers.is_fetching(key) {
-                        self.store(
-                            Op::Adopt { key },
-                            StoreRequest::PutContent {
-                                content,
-                                list: Vec::new(),
-                            },
-                        );
-                    }
+                if let Ok(StoreAnswer::Content(Some(content))) = result
+                    && self.contents.get(key).is_none()
+                    && self.transfers.is_fetching(key)
+                {
+                    self.store(
+                        Op::Adopt { key },
+                        StoreRequest::PutContent {
+                            content,
+                            list: Vec::new(),
+                        },
+                    );
                 }
             }
             Op::Adopt { key } => {

@@ -1,7 +1,7 @@
 //! A network on virtual time: nodes with stores in memory, a rendezvous, and links with
 //! delay and rate between them. Everything follows from a seed.
 
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, clippy::print_stdout)]
 
 mod rendezvous;
 
@@ -744,13 +744,12 @@ impl Network {
             Frame::Text(text) => (text.len(), LinkInput::Control(text)),
             Frame::Binary(mut bytes) => {
                 assert!(bytes.len() <= bulk::MAX_FRAME);
-                if self.peers[index].fault == Fault::WrongBytes {
-                    if let Some(last) = bytes
+                if self.peers[index].fault == Fault::WrongBytes
+                    && let Some(last) = bytes
                         .get_mut(bulk::HEADER_LEN..)
                         .and_then(|payload| payload.last_mut())
-                    {
-                        *last ^= 1;
-                    }
+                {
+                    *last ^= 1;
                 }
                 *self.peers[index].sent.entry(to).or_default() += bytes.len() as u64;
                 (bytes.len(), LinkInput::Bulk(bytes))
