@@ -1,0 +1,305 @@
+//! From the text of a message to a request whose signatures were checked.
+//!
+//! Signatures are the dear part of a message, so they are checked here, before and apart
+//! from the [registry](crate::registry), which takes only what came through this module.
+//! One [`Checker`] follows one connection: it knows the nonce that the join must name and,
+//! afterwards, who is speaking.
+
+use shoal_protocol::{
+    VERSIONS,
+    catalog::{CatalogError, HEAD_LIFETIME, PageText, SignedHead, Since},
+    common_version,
+    content::ContentKey,
+    id::{Nonce, PeerId, ResumeToken},
+    namespace::Namespace,
+    rendezvous::{ErrorCode, Join, PeerMessage, Presence},
+    signal::{CLOCK_SKEW, SIGNAL_LIFETIME, Signal},
+    signed::{Signed, SignedError},
+    time::{Timestamp, UnixMillis},
+};
+
+/// What a connection asks for.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// To join.
+    Join(VerifiedJoin),
+    /// To be listed with this presence.
+    Presence(VerifiedPresence),
+    /// An answer to `ping`.
+    Pong,
+    /// To store a catalog.
+    Catalog {
+        /// The checked head.
+        head: SignedHead,
+        /// Pages, not yet checked against it.
+        pages: Vec<PageText>,
+    },
+    /// A peer's catalog.
+    Get {
+        /// Whose.
+        peer: PeerId,
+        /// What the asker has of it.
+        since: Option<Since>,
+    },
+    /// Who holds a content.
+    Find {
+        /// The content.
+        key: ContentKey,
+    },
+    /// To pass a signal on.
+    Signal {
+        /// The sender's number of it.
+        id: u64,
+        /// The signal.
+        signal: VerifiedSignal,
+    },
+    /// Nothing, since its signal is not to be passed on.
+    RefusedSignal {
+        /// The sender's number of it.
+        id: u64,
+    },
+    /// To forget a signal it has taken.
+    Ack {
+        /// The server's number of it.
+        id: u64,
+    },
+    /// To be forgotten.
+    Leave,
+    /// Something that cannot be.
+    Fault(Fault),
+}
+
+/// A message that was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// To branch on.
+    pub code: ErrorCode,
+    /// For a person.
+    pub message: String,
+}
+
+impl Fault {
+    /// A fault with its words.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+/// A join whose signature is right, for this server and this connection.
+#[derive(Clone, Debug)]
+pub struct VerifiedJoin {
+    peer: PeerId,
+    namespace: Namespace,
+    resume: Option<ResumeToken>,
+}
+
+impl VerifiedJoin {
+    /// Who joins.
+    pub fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// Where.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// The session to take up, as the peer says.
+    pub fn resume(&self) -> Option<ResumeToken> {
+        self.resume
+    }
+}
+
+/// A presence signed by the peer that sent it, for this server and namespace.
+#[derive(Clone, Debug)]
+pub struct VerifiedPresence {
+    presence: Presence,
+    signed: Signed,
+}
+
+impl VerifiedPresence {
+    /// What it says.
+    pub fn presence(&self) -> &Presence {
+        &self.presence
+    }
+
+    /// What was signed.
+    pub fn signed(&self) -> &Signed {
+        &self.signed
+    }
+}
+
+/// A signal signed by the peer that sent it, for the peer it is to be passed to.
+#[derive(Clone, Debug)]
+pub struct VerifiedSignal {
+    to: PeerId,
+    signed: Signed,
+}
+
+impl VerifiedSignal {
+    /// Whom it is for.
+    pub fn to(&self) -> PeerId {
+        self.to
+    }
+
+    /// What was signed.
+    pub fn signed(&self) -> &Signed {
+        &self.signed
+    }
+
+    /// The signal as it travels.
+    pub fn into_signed(self) -> Signed {
+        self.signed
+    }
+}
+
+/// Checks the messages of one connection.
+#[derive(Clone, Debug)]
+pub struct Checker {
+    server: PeerId,
+    nonce: Nonce,
+    joined: Option<(PeerId, Namespace)>,
+}
+
+impl Checker {
+    /// A checker for a connection that was challenged with `nonce` by `server`.
+    pub fn new(server: PeerId, nonce: Nonce) -> Self {
+        Self {
+            server,
+            nonce,
+            joined: None,
+        }
+    }
+
+    /// Turns a message into a request. Never fails: what is wrong is a request too, since
+    /// what follows from it is the registry's to say.
+    pub fn check(&mut self, now: Timestamp, text: &str) -> Request {
+        self.try_check(now.unix_millis(), text)
+            .unwrap_or_else(Request::Fault)
+    }
+
+    fn try_check(&mut self, now: UnixMillis, text: &str) -> Result<Request, Fault> {
+        let message = PeerMessage::parse(text).map_err(malformed)?;
+        let Some((peer, namespace)) = &self.joined else {
+            return match message {
+                PeerMessage::Join { signed, resume } => self.join(&signed, resume),
+                _ => Err(malformed("the first message must be a join")),
+            };
+        };
+        Ok(match message {
+            PeerMessage::Join { .. } => {
+                return Err(malformed("this connection has joined already"));
+            }
+            PeerMessage::Presence { signed } => {
+                Request::Presence(check_presence(self.server, *peer, namespace, signed, now)?)
+            }
+            PeerMessage::Pong {} => Request::Pong,
+            PeerMessage::Catalog { signed, pages } => Request::Catalog {
+                head: SignedHead::open(signed, *peer, namespace, now).map_err(catalog_fault)?,
+                pages,
+            },
+            PeerMessage::Get { peer, since } => Request::Get { peer, since },
+            PeerMessage::Find { key } => Request::Find { key },
+            PeerMessage::Signal { id, to, signed } => {
+                match check_signal(*peer, to, namespace, signed, now) {
+                    Some(signal) => Request::Signal { id, signal },
+                    None => Request::RefusedSignal { id },
+                }
+            }
+            PeerMessage::Ack { id } => Request::Ack { id },
+            PeerMessage::Leave {} => Request::Leave,
+        })
+    }
+
+    fn join(&mut self, signed: &Signed, resume: Option<ResumeToken>) -> Result<Request, Fault> {
+        let join: Join = signed.open().map_err(signed_fault)?;
+        if join.server != self.server {
+            return Err(unauthorized("the join is for another server"));
+        }
+        if join.nonce != self.nonce {
+            return Err(unauthorized("the join is not for this connection's nonce"));
+        }
+        if common_version(&join.versions).is_none() {
+            let ours: Vec<String> = VERSIONS.iter().map(u16::to_string).collect();
+            return Err(Fault::new(
+                ErrorCode::Version,
+                format!(
+                    "this server speaks these protocol versions: {}",
+                    ours.join(", ")
+                ),
+            ));
+        }
+        self.joined = Some((signed.peer, join.namespace.clone()));
+        Ok(Request::Join(VerifiedJoin {
+            peer: signed.peer,
+            namespace: join.namespace,
+            resume,
+        }))
+    }
+}
+
+fn check_presence(
+    server: PeerId,
+    peer: PeerId,
+    namespace: &Namespace,
+    signed: Signed,
+    now: UnixMillis,
+) -> Result<VerifiedPresence, Fault> {
+    if signed.peer != peer {
+        return Err(unauthorized("the presence is another peer's"));
+    }
+    let presence: Presence = signed.open().map_err(signed_fault)?;
+    if presence.server != server || presence.namespace != *namespace {
+        return Err(unauthorized(
+            "the presence is for another server or namespace",
+        ));
+    }
+    let latest = now.plus(CLOCK_SKEW);
+    let longest = presence.issued.plus(HEAD_LIFETIME);
+    if presence.expires <= now || presence.issued > latest || presence.expires > longest {
+        return Err(unauthorized("the presence is not valid at this time"));
+    }
+    Ok(VerifiedPresence { presence, signed })
+}
+
+/// The signal, if `from` signed it for `to` in this namespace and it is good at this time.
+fn check_signal(
+    from: PeerId,
+    to: PeerId,
+    namespace: &Namespace,
+    signed: Signed,
+    now: UnixMillis,
+) -> Option<VerifiedSignal> {
+    if signed.peer != from || to == from {
+        return None;
+    }
+    let signal: Signal = signed.open().ok()?;
+    // The sender's clock may be behind or ahead; the receiver looks more closely.
+    let timely = signal.expires.plus(CLOCK_SKEW) > now
+        && signal.expires <= now.plus(SIGNAL_LIFETIME + CLOCK_SKEW);
+    let placed = signal.from == from && signal.to == to && signal.namespace == *namespace;
+    (timely && placed).then_some(VerifiedSignal { to, signed })
+}
+
+fn malformed(why: impl ToString) -> Fault {
+    Fault::new(ErrorCode::Malformed, why.to_string())
+}
+
+fn unauthorized(why: &str) -> Fault {
+    Fault::new(ErrorCode::Unauthorized, why)
+}
+
+fn signed_fault(error: SignedError) -> Fault {
+    let code = match error {
+        SignedError::Malformed(_) | SignedError::TooLong(_) => ErrorCode::Malformed,
+        SignedError::Signature => ErrorCode::Unauthorized,
+    };
+    Fault::new(code, error.to_string())
+}
+
+fn catalog_fault(error: CatalogError) -> Fault {
+    Fault::new(ErrorCode::Catalog, error.to_string())
+}

@@ -1,0 +1,25 @@
+//! Shoal's rendezvous server: introduces peers, relays signals, lists catalogs, and serves
+//! the demo page and the package.
+//!
+//! The server is not trusted. It sees who signals whom and what public namespaces list; it
+//! never holds content, and everything peers claim reaches others under their own signature.
+//!
+//! A message goes through four modules, once: [`socket`] carries it, [`check`] turns it into
+//! a request with its signatures verified, [`registry`] decides, and what it wants sent is
+//! fetched by the sockets it concerns. [`limits`] names every bound. [`server`] has the
+//! routes and the accept loop, `files` what is served from the binary.
+
+pub mod check;
+pub mod clock;
+mod files;
+pub mod ice;
+pub mod identity;
+pub mod limits;
+pub mod registry;
+pub mod server;
+mod socket;
+pub mod state;
+pub mod tls;
+
+pub use server::{app, run};
+pub use state::{AppState, Config};

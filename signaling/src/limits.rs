@@ -1,0 +1,78 @@
+//! Every bound of the server, with its unit and where its default comes from.
+
+use shoal_protocol::catalog::MAX_ENTRIES;
+use std::time::Duration;
+
+/// What the server takes from peers and keeps for them. A peer that asks for more gets
+/// an error or a receipt that says so, never silence.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Most connections at once. Guess: 10 KiB each, and what a process may open.
+    pub connections: usize,
+    /// A connection that has not joined by then is closed. Guess: a slow phone's round trips.
+    pub join_timeout: Duration,
+    /// Time between two `ping`s. Guess: shorter than most NATs forget an idle flow.
+    pub heartbeat: Duration,
+    /// A `ping` unanswered for so long means that the peer is away. Two heartbeats.
+    pub pong_timeout: Duration,
+    /// For how long the place of a peer that is away is kept. Guess: a change of network,
+    /// a laptop's lid; and a signal is good for no longer.
+    pub lease: Duration,
+    /// One message must be taken by the socket within this time, or its reader is too slow.
+    /// Guess: the longest message at 128 kbit/s.
+    pub write_timeout: Duration,
+    /// For how long a connection that is to be closed may take for it. Guess.
+    pub close_timeout: Duration,
+    /// Refused messages after which a connection is closed. Guess: no honest peer has any.
+    pub faults: u32,
+    /// Signals waiting for one peer to acknowledge them. Guess: 20 negotiations of 12.
+    pub queued_signals: usize,
+    /// Of these, signals of one sender, so that nobody fills another's queue alone. Guess.
+    pub queued_per_sender: usize,
+    /// Bytes of signals waiting for one peer. Guess: `queued_signals` of 1 KiB.
+    pub queued_signal_bytes: usize,
+    /// Receipts waiting for one peer; the oldest is forgotten first. Guess: as many as four
+    /// receivers hold of its signals.
+    pub receipts: usize,
+    /// Peers of whose changes one peer has not heard for certain; beyond, it gets `resync`.
+    /// Guess: five views.
+    pub news: usize,
+    /// Answers waiting for one connection. Guess: the server stops reading long before.
+    pub replies: usize,
+    /// Catalogs one peer may be waiting for. Guess: all of a view, as after a join.
+    pub readings: usize,
+    /// Entries of one peer's catalog. The protocol's.
+    pub catalog_entries: usize,
+    /// Bytes of one peer's catalog. Guess: `catalog_entries` of 400 bytes.
+    pub catalog_bytes: usize,
+    /// Bytes of all catalogs. Guess: what a small machine can spare.
+    pub all_catalog_bytes: usize,
+    /// Peers named in `providers`. Guess: more than one fetch uses.
+    pub providers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 20_000,
+            join_timeout: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(15),
+            pong_timeout: Duration::from_secs(30),
+            lease: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(2),
+            faults: 16,
+            queued_signals: 256,
+            queued_per_sender: 64,
+            queued_signal_bytes: 256 * 1024,
+            receipts: 256,
+            news: 512,
+            replies: 64,
+            readings: 128,
+            catalog_entries: MAX_ENTRIES,
+            catalog_bytes: 4 * 1024 * 1024,
+            all_catalog_bytes: 256 * 1024 * 1024,
+            providers: 50,
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! One peer in one namespace: what waits for it, and what it has not yet confirmed.
+
+use super::{ConnectionId, SessionId, catalogs::HeldCatalog, catalogs::Reading};
+use crate::check::VerifiedPresence;
+use crate::limits::Limits;
+use shoal_protocol::{
+    id::{PeerId, ResumeToken},
+    namespace::Namespace,
+    rendezvous::ReceiptStatus,
+    signed::Signed,
+    time::Timestamp,
+};
+use std::collections::{BTreeSet, VecDeque};
+
+/// A peer in a namespace, from its join until it leaves or its lease ends.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub peer: PeerId,
+    pub namespace: Namespace,
+    pub token: ResumeToken,
+    /// Rises when the peer joins anew instead of resuming: its numbers then start again.
+    pub incarnation: u32,
+    /// None while the peer is away.
+    pub connection: Option<ConnectionId>,
+    pub presence: Option<VerifiedPresence>,
+    pub catalog: Option<Box<HeldCatalog>>,
+    /// Peers it is shown, and those it is shown to.
+    pub view: BTreeSet<SessionId>,
+    pub watchers: BTreeSet<SessionId>,
+    pub inbox: Inbox,
+    pub receipts: VecDeque<Receipt>,
+    pub news: News,
+    pub readings: VecDeque<Reading>,
+    /// When its next heartbeat is due, or, while it is away, when its lease ends.
+    pub deadline: Option<Timestamp>,
+    /// When pings that are not answered yet were due, oldest first.
+    pub pings: VecDeque<Timestamp>,
+}
+
+/// What became of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Receipt {
+    pub id: u64,
+    pub status: ReceiptStatus,
+}
+
+/// Who sent a signal, and under which number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub session: SessionId,
+    pub incarnation: u32,
+    pub id: u64,
+}
+
+impl Session {
+    pub fn new(peer: PeerId, namespace: Namespace, token: ResumeToken) -> Self {
+        Self {
+            peer,
+            namespace,
+            token,
+            incarnation: 0,
+            connection: None,
+            presence: None,
+            catalog: None,
+            view: BTreeSet::new(),
+            watchers: BTreeSet::new(),
+            inbox: Inbox::default(),
+            receipts: VecDeque::new(),
+            news: News::default(),
+            readings: VecDeque::new(),
+            deadline: None,
+            pings: VecDeque::new(),
+        }
+    }
+
+    /// Keeps a receipt for the peer; the oldest gives way where there are too many.
+    pub fn push_receipt(&mut self, receipt: Receipt, limits: &Limits) {
+        if self.receipts.len() >= limits.receipts {
+            self.receipts.pop_front();
+        }
+        self.receipts.push_back(receipt);
+    }
+
+    /// What was sent on a connection that is lost counts as not heard.
+    pub fn rewind(&mut self, limits: &Limits) {
+        self.pings.clear();
+        self.readings.clear();
+        self.inbox.rewind();
+        let heard_late = self.news.rewind(limits);
+        let waiting = core::mem::take(&mut self.receipts);
+        for receipt in heard_late.into_iter().chain(waiting) {
+            self.push_receipt(receipt, limits);
+        }
+    }
+}
+
+/// Signals for a peer, kept until it acknowledges them.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    signals: VecDeque<Waiting>,
+    bytes: usize,
+    /// How many of the first were sent on this connection.
+    sent: usize,
+    last_id: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    id: u64,
+    origin: Origin,
+    signed: Signed,
+}
+
+impl Inbox {
+    /// Adds a signal, or says that there is no room.
+    pub fn push(&mut self, origin: Origin, signed: Signed, limits: &Limits) -> Result<(), Full> {
+        let of_sender = |waiting: &&Waiting| waiting.origin.session == origin.session;
+        let bytes = self.bytes + signed.payload.len();
+        if self.signals.len() >= limits.queued_signals
+            || bytes > limits.queued_signal_bytes
+            || self.signals.iter().filter(of_sender).count() >= limits.queued_per_sender
+        {
+            return Err(Full);
+        }
+        self.last_id += 1;
+        self.bytes = bytes;
+        self.signals.push_back(Waiting {
+            id: self.last_id,
+            origin,
+            signed,
+        });
+        Ok(())
+    }
+
+    /// The next signal to send, with its number.
+    pub fn next(&mut self) -> Option<(u64, Signed)> {
+        let waiting = self.signals.get(self.sent)?;
+        self.sent += 1;
+        Some((waiting.id, waiting.signed.clone()))
+    }
+
+    /// Forgets a signal that was sent and is now acknowledged.
+    pub fn acknowledge(&mut self, id: u64) -> Option<Origin> {
+        let at = self.signals.iter().position(|waiting| waiting.id == id)?;
+        if at >= self.sent {
+            return None;
+        }
+        let waiting = self.signals.remove(at)?;
+        self.sent -= 1;
+        self.bytes -= waiting.signed.payload.len();
+        Some(waiting.origin)
+    }
+
+    /// All are to be sent again.
+    fn rewind(&mut self) {
+        self.sent = 0;
+    }
+
+    /// Gives up all signals. Numbers go on, so that a late `ack` means nothing.
+    pub fn drain(&mut self) -> Vec<Origin> {
+        self.sent = 0;
+        self.bytes = 0;
+        self.signals
+            .drain(..)
+            .map(|waiting| waiting.origin)
+            .collect()
+    }
+
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.signals.is_empty() && self.bytes == 0
+    }
+}
+
+/// There is no room in the queue.
+#[derive(Debug)]
+pub(super) struct Full;
+
+/// Changes of which a peer is still to hear.
+///
+/// Only names are kept; what is said of a peer is how it stands when it is said. What was
+/// sent since the last answered `ping` may have been lost with the connection, and is kept
+/// until the next is answered. Where that is too much, the peer gets its view anew.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    waiting: BTreeSet<PeerId>,
+    /// Sent and not confirmed; a part for each ping that is not answered, and one since.
+    sent: VecDeque<Sent>,
+    resync: bool,
+}
+
+#[derive(Debug, Default)]
+struct Sent {
+    peers: BTreeSet<PeerId>,
+    receipts: Vec<Receipt>,
+    resync: bool,
+}
+
+impl News {
+    /// Something changed about a peer.
+    pub fn push(&mut self, peer: PeerId, limits: &Limits) {
+        if self.resync {
+            return;
+        }
+        self.waiting.insert(peer);
+        if self.waiting.len() > limits.news {
+            self.lose();
+        }
+    }
+
+    /// Gives up on telling what changed.
+    fn lose(&mut self) {
+        self.waiting.clear();
+        self.resync = true;
+    }
+
+    /// Whether the peer is to get its view anew.
+    pub fn take_resync(&mut self) -> bool {
+        let resync = core::mem::take(&mut self.resync);
+        if resync {
+            let sent = self.current();
+            sent.resync = true;
+            sent.peers.clear();
+        }
+        resync
+    }
+
+    /// Up to `max` peers to tell about now.
+    pub fn take(&mut self, max: usize, limits: &Limits) -> Vec<PeerId> {
+        let mut taken = Vec::new();
+        while taken.len() < max
+            && let Some(peer) = self.waiting.pop_first()
+        {
+            taken.push(peer);
+        }
+        let unconfirmed: usize = self.sent.iter().map(|sent| sent.peers.len()).sum();
+        let sent = self.current();
+        if unconfirmed + taken.len() > limits.news {
+            sent.resync = true;
+            sent.peers.clear();
+        }
+        if !sent.resync {
+            sent.peers.extend(&taken);
+        }
+        taken
+    }
+
+    /// A receipt was sent.
+    pub fn sent_receipt(&mut self, receipt: Receipt, limits: &Limits) {
+        let sent = self.current();
+        if sent.receipts.len() < limits.receipts {
+            sent.receipts.push(receipt);
+        }
+    }
+
+    /// A ping was sent: its answer will confirm all before it.
+    pub fn sent_ping(&mut self) {
+        self.sent.push_back(Sent::default());
+    }
+
+    /// The oldest ping that was not answered is now.
+    pub fn confirm(&mut self) {
+        if self.sent.len() > 1 {
+            self.sent.pop_front();
+        }
+    }
+
+    fn current(&mut self) -> &mut Sent {
+        if self.sent.is_empty() {
+            self.sent.push_back(Sent::default());
+        }
+        let last = self.sent.len() - 1;
+        &mut self.sent[last]
+    }
+
+    /// What is not confirmed is to be told again; returns the receipts among it.
+    fn rewind(&mut self, limits: &Limits) -> Vec<Receipt> {
+        let mut receipts = Vec::new();
+        for sent in self.sent.drain(..) {
+            self.resync |= sent.resync;
+            self.waiting.extend(sent.peers);
+            receipts.extend(sent.receipts);
+        }
+        if self.resync || self.waiting.len() > limits.news {
+            self.lose();
+        }
+        receipts
+    }
+
+    /// Forgets all: the peer starts from a view of its own.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}

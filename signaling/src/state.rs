@@ -1,0 +1,200 @@
+//! What the parts of the server share: the registry, the clock, who is to be woken.
+
+use crate::{
+    check::{Checker, Fault, Request},
+    clock::Clock,
+    limits::Limits,
+    registry::{ConnectionId, Gauges, Registry, Transmit},
+};
+use shoal_protocol::{id::PeerId, rendezvous::IceServer, time::Timestamp};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::{Notify, watch};
+
+/// What a server is made of.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The server's identity.
+    pub identity: PeerId,
+    /// Secret random bytes, for nonces and tokens.
+    pub seed: [u8; 32],
+    /// ICE servers for peers.
+    pub ice_servers: Vec<IceServer>,
+    /// Origins whose pages may connect; empty: all. In the form browsers send.
+    pub allowed_origins: Vec<String>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// The state of a server; clones share it.
+#[derive(Clone, Debug)]
+pub struct AppState(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    clock: Clock,
+    hub: Mutex<Hub>,
+    /// Raised when a timer is due earlier than the one being slept for.
+    earlier: Notify,
+    open_sockets: watch::Sender<usize>,
+}
+
+#[derive(Debug)]
+struct Hub {
+    registry: Registry,
+    wakers: BTreeMap<ConnectionId, Arc<Notify>>,
+    slept_for: Option<Timestamp>,
+}
+
+impl AppState {
+    /// The state of a server that has just started.
+    pub fn new(config: Config) -> Self {
+        let registry = Registry::new(
+            config.identity,
+            config.limits.clone(),
+            config.ice_servers.clone(),
+            config.seed,
+        );
+        Self(Arc::new(Shared {
+            config,
+            clock: Clock::start(),
+            hub: Mutex::new(Hub {
+                registry,
+                wakers: BTreeMap::new(),
+                slept_for: None,
+            }),
+            earlier: Notify::new(),
+            open_sockets: watch::Sender::new(0),
+        }))
+    }
+
+    /// What the server is made of.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// How much the registry holds.
+    pub fn gauges(&self) -> Gauges {
+        self.lock().registry.gauges()
+    }
+
+    /// A new connection of a peer.
+    pub(crate) fn connect(&self) -> Connection {
+        let waker = Arc::new(Notify::new());
+        let (id, nonce) = self.with(|hub, now| {
+            let (id, nonce) = hub.registry.handle_connect(now);
+            hub.wakers.insert(id, waker.clone());
+            (id, nonce)
+        });
+        self.0.open_sockets.send_modify(|open| *open += 1);
+        Connection {
+            state: self.clone(),
+            id,
+            checker: Checker::new(self.config().identity, nonce),
+            waker,
+        }
+    }
+
+    /// Runs timers until the server ends.
+    pub(crate) async fn run_timers(self) {
+        loop {
+            let next = {
+                let mut hub = self.lock();
+                hub.slept_for = hub.registry.next_timeout();
+                hub.slept_for
+            };
+            let due = async {
+                match next {
+                    Some(at) => tokio::time::sleep(self.0.clock.until(at)).await,
+                    None => core::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => self.with(|hub, now| hub.registry.handle_timeout(now)),
+                () = self.0.earlier.notified() => {}
+            }
+        }
+    }
+
+    /// Tells all peers that the server ends; returns once their sockets are closed.
+    pub(crate) async fn close_sockets(&self) {
+        self.with(|hub, _| hub.registry.handle_shutdown());
+        let mut open = self.0.open_sockets.subscribe();
+        // The sender lives in `self`, so this cannot fail.
+        let _ = open.wait_for(|open| *open == 0).await;
+    }
+
+    /// Works on the registry, then wakes whom that concerns.
+    fn with<T>(&self, work: impl FnOnce(&mut Hub, Timestamp) -> T) -> T {
+        let mut hub = self.lock();
+        let done = work(&mut hub, self.0.clock.now());
+        while let Some(id) = hub.registry.poll_woken() {
+            if let Some(waker) = hub.wakers.get(&id) {
+                waker.notify_one();
+            }
+        }
+        let next = hub.registry.next_timeout();
+        if next.is_some_and(|next| hub.slept_for.is_none_or(|slept_for| next < slept_for)) {
+            hub.slept_for = next;
+            self.0.earlier.notify_one();
+        }
+        done
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Hub> {
+        self.0.hub.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection as its socket sees it. Dropped, it is gone from the registry.
+pub(crate) struct Connection {
+    state: AppState,
+    id: ConnectionId,
+    checker: Checker,
+    waker: Arc<Notify>,
+}
+
+impl Connection {
+    /// A message came.
+    pub fn handle_text(&mut self, text: &str) {
+        // Signatures are checked before the registry is locked.
+        let now = self.state.0.clock.now();
+        let request = self.checker.check(now, text);
+        self.handle(request);
+    }
+
+    /// Something came that is no message.
+    pub fn handle_fault(&mut self, fault: Fault) {
+        self.handle(Request::Fault(fault));
+    }
+
+    fn handle(&mut self, request: Request) {
+        let id = self.id;
+        self.state
+            .with(|hub, now| hub.registry.handle_request(now, id, request));
+    }
+
+    /// What to send next.
+    pub fn poll_transmit(&mut self) -> Transmit {
+        self.state.lock().registry.poll_transmit(self.id)
+    }
+
+    /// Waits until there may be something to send.
+    pub async fn woken(&self) {
+        self.waker.notified().await;
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let id = self.id;
+        self.state.with(|hub, now| {
+            hub.wakers.remove(&id);
+            hub.registry.handle_disconnect(now, id);
+        });
+        self.state.0.open_sockets.send_modify(|open| *open -= 1);
+    }
+}

@@ -1,0 +1,467 @@
+//! A server on a free port and clients that speak to it, for the tests beside this folder.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use ed25519_dalek::{Signer, SigningKey};
+use futures_util::{SinkExt, StreamExt};
+use shoal_protocol::{
+    VERSIONS,
+    catalog::{
+        CatalogHead, Entry, HEAD_LIFETIME, Metadata, PageText, Since, page_hashes, paginate,
+    },
+    content::{ContentKey, ContentSize},
+    id::{LinkId, Nonce, PeerId, ResumeToken, Signature},
+    namespace::Namespace,
+    rendezvous::{
+        ErrorCode, IceServer, Join, PATH, PeerMessage, PeerSummary, Presence, ReceiptStatus,
+        ServerMessage,
+    },
+    signal::{SIGNAL_LIFETIME, Signal, SignalBody},
+    signed::{Payload, Signed},
+    time::UnixMillis,
+};
+use shoal_signaling::{AppState, Config, identity::Identity, limits::Limits, run};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{Message, client::IntoClientRequest},
+};
+
+/// Nothing here takes so long unless it is broken.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server of this process.
+pub struct Server {
+    pub address: SocketAddr,
+    pub state: AppState,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<()>,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let identity = Identity::from_seed([9; 32]);
+        let mut config = Config {
+            identity: identity.id(),
+            seed: [1; 32],
+            ice_servers: vec![IceServer {
+                urls: vec!["stun:stun.example".into()],
+                username: None,
+                credential: None,
+            }],
+            allowed_origins: Vec::new(),
+            limits: Limits::default(),
+        };
+        change(&mut config);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = AppState::new(config);
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(run(listener, None, state.clone(), async {
+            let _ = stopped.await;
+        }));
+        Self {
+            address,
+            state,
+            stop: Some(stop),
+            running,
+        }
+    }
+
+    /// Ends the server; returns when it has ended.
+    pub async fn stop(mut self) {
+        self.begin_stop();
+        timeout(PATIENCE, self.running).await.unwrap().unwrap();
+    }
+
+    pub fn begin_stop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            stop.send(()).unwrap();
+        }
+    }
+
+    /// Waits until the registry holds what `wanted` says.
+    pub async fn settles(&self, wanted: impl Fn(&shoal_signaling::registry::Gauges) -> bool) {
+        let settled = async {
+            while !wanted(&self.state.gauges()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        if timeout(PATIENCE, settled).await.is_err() {
+            panic!("{:?}", self.state.gauges());
+        }
+    }
+}
+
+/// A peer's key, and what it signs.
+#[derive(Clone)]
+pub struct Key(SigningKey);
+
+impl Key {
+    pub fn new(n: u8) -> Self {
+        Self(SigningKey::from_bytes(&[n; 32]))
+    }
+
+    pub fn id(&self) -> PeerId {
+        PeerId::from_public_key(self.0.verifying_key().to_bytes())
+    }
+
+    pub fn sign<T: Payload>(&self, payload: &T) -> Signed {
+        let payload = payload.to_payload();
+        let sig = self.0.sign(&T::KIND.message(&payload));
+        Signed {
+            peer: self.id(),
+            payload,
+            sig: Signature(sig.to_bytes()),
+        }
+    }
+
+    pub fn signal(&self, to: PeerId, n: u32) -> Signal {
+        Signal {
+            from: self.id(),
+            to,
+            namespace: Namespace::default(),
+            link: LinkId([7; 16]),
+            n,
+            nonce: Nonce([8; 16]),
+            versions: VERSIONS.to_vec(),
+            expires: now().plus(SIGNAL_LIFETIME),
+            body: SignalBody::Link,
+        }
+    }
+
+    /// A catalog of the contents with these numbers.
+    pub fn catalog(
+        &self,
+        epoch: u64,
+        number: u64,
+        numbers: impl Iterator<Item = u32>,
+    ) -> (CatalogHead, Vec<PageText>) {
+        let entries: Vec<Entry> = numbers.map(entry).collect();
+        let pages = paginate(entries.iter()).unwrap();
+        self.catalog_of(epoch, number, entries.len() as u32, &pages)
+    }
+
+    pub fn catalog_of(
+        &self,
+        epoch: u64,
+        number: u64,
+        count: u32,
+        pages: &[Arc<str>],
+    ) -> (CatalogHead, Vec<PageText>) {
+        let head = CatalogHead {
+            peer: self.id(),
+            namespace: Namespace::default(),
+            epoch,
+            number,
+            count,
+            pages: page_hashes(pages),
+            issued: now(),
+            expires: now().plus(HEAD_LIFETIME),
+        };
+        let texts = (0..)
+            .zip(pages)
+            .map(|(page, text)| PageText {
+                page,
+                text: text.clone(),
+            })
+            .collect();
+        (head, texts)
+    }
+
+    pub fn presence(&self, server: PeerId) -> Presence {
+        Presence {
+            server,
+            namespace: Namespace::default(),
+            epoch: 1,
+            issued: now(),
+            expires: now().plus(Duration::from_secs(600)),
+        }
+    }
+}
+
+pub fn now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    UnixMillis(since.as_millis() as u64)
+}
+
+pub fn content(n: u32) -> ContentKey {
+    ContentKey::from_hash(*blake3::hash(&n.to_le_bytes()).as_bytes())
+}
+
+pub fn entry(n: u32) -> Entry {
+    Entry {
+        key: content(n),
+        size: ContentSize::try_from(u64::from(n)).unwrap(),
+        complete: true,
+        metadata: Metadata {
+            name: Some(format!("file {n}")),
+            ..Metadata::default()
+        },
+        collection: None,
+    }
+}
+
+/// What `joined` said.
+#[derive(Debug)]
+pub struct Joined {
+    pub lease: u64,
+    pub resume: ResumeToken,
+    pub resumed: bool,
+    pub ice_servers: Vec<IceServer>,
+    pub view: Vec<PeerSummary>,
+}
+
+/// A connection of a peer.
+pub struct Client {
+    pub key: Key,
+    pub server: PeerId,
+    pub nonce: Nonce,
+    pub versions: Vec<u16>,
+    socket: WebSocketStream<TcpStream>,
+}
+
+impl Client {
+    /// Connects and reads the challenge.
+    pub async fn connect(server: &Server, n: u8) -> Self {
+        let mut socket = open(server).await;
+        let ServerMessage::Challenge {
+            versions,
+            server,
+            nonce,
+        } = receive(&mut socket).await.unwrap()
+        else {
+            panic!("no challenge");
+        };
+        Self {
+            key: Key::new(n),
+            server,
+            nonce,
+            versions,
+            socket,
+        }
+    }
+
+    /// Connects and joins.
+    pub async fn join(server: &Server, n: u8) -> (Self, Joined) {
+        Self::resume(server, n, None).await
+    }
+
+    pub async fn resume(server: &Server, n: u8, token: Option<ResumeToken>) -> (Self, Joined) {
+        let mut client = Self::connect(server, n).await;
+        client.send_join(token).await;
+        let joined = client.joined().await;
+        (client, joined)
+    }
+
+    pub fn id(&self) -> PeerId {
+        self.key.id()
+    }
+
+    pub fn join_payload(&self) -> Join {
+        Join {
+            server: self.server,
+            nonce: self.nonce,
+            namespace: Namespace::default(),
+            versions: VERSIONS.to_vec(),
+        }
+    }
+
+    pub async fn send_join(&mut self, resume: Option<ResumeToken>) {
+        let signed = self.key.sign(&self.join_payload());
+        self.send(PeerMessage::Join { signed, resume }).await;
+    }
+
+    pub async fn joined(&mut self) -> Joined {
+        match self.receive().await {
+            ServerMessage::Joined {
+                lease,
+                resume,
+                resumed,
+                ice_servers,
+                view,
+            } => Joined {
+                lease,
+                resume,
+                resumed,
+                ice_servers,
+                view,
+            },
+            other => panic!("expected joined, got {other:?}"),
+        }
+    }
+
+    pub async fn send(&mut self, message: PeerMessage) {
+        self.send_raw(Message::text(message.to_text())).await;
+    }
+
+    pub async fn send_raw(&mut self, message: Message) {
+        timeout(PATIENCE, self.socket.send(message))
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
+    /// Writes as long as the server takes it.
+    pub async fn try_send(&mut self, message: PeerMessage) -> Result<(), ()> {
+        let message = Message::text(message.to_text());
+        self.socket.send(message).await.map_err(|_| ())
+    }
+
+    pub async fn send_signal(&mut self, id: u64, to: PeerId) {
+        let signed = self.key.sign(&self.key.signal(to, id as u32));
+        self.send(PeerMessage::Signal { id, to, signed }).await;
+    }
+
+    pub async fn send_catalog(&mut self, head: &CatalogHead, pages: Vec<PageText>) {
+        let signed = self.key.sign(head);
+        self.send(PeerMessage::Catalog { signed, pages }).await;
+    }
+
+    /// The next message; pings are answered and skipped.
+    pub async fn receive(&mut self) -> ServerMessage {
+        match self.try_receive().await {
+            Some(message) => message,
+            None => panic!("the connection was closed"),
+        }
+    }
+
+    pub async fn try_receive(&mut self) -> Option<ServerMessage> {
+        loop {
+            match receive(&mut self.socket).await? {
+                ServerMessage::Ping {} => self.send(PeerMessage::Pong {}).await,
+                message => return Some(message),
+            }
+        }
+    }
+
+    /// The next message, whatever it is.
+    pub async fn receive_any(&mut self) -> Option<ServerMessage> {
+        receive(&mut self.socket).await
+    }
+
+    pub async fn receipt(&mut self) -> (u64, ReceiptStatus) {
+        match self.receive().await {
+            ServerMessage::Receipt { id, status } => (id, status),
+            other => panic!("expected a receipt, got {other:?}"),
+        }
+    }
+
+    pub async fn signal(&mut self) -> (u64, Signal) {
+        match self.receive().await {
+            ServerMessage::Signal { id, signed } => (id, signed.open().unwrap()),
+            other => panic!("expected a signal, got {other:?}"),
+        }
+    }
+
+    pub async fn error(&mut self) -> (ErrorCode, String) {
+        match self.receive().await {
+            ServerMessage::Error { code, message, .. } => (code, message),
+            other => panic!("expected an error, got {other:?}"),
+        }
+    }
+
+    pub async fn peers(&mut self) -> (Vec<PeerSummary>, Vec<PeerId>) {
+        match self.receive().await {
+            ServerMessage::Peers { add, drop } => (add, drop),
+            other => panic!("expected peers, got {other:?}"),
+        }
+    }
+
+    /// The messages of the answer to `get`: `find` goes after it and its answer before, so
+    /// the answer must be counted.
+    pub async fn catalogs(
+        &mut self,
+        peer: PeerId,
+        since: Option<Since>,
+        enough: impl Fn(&[PageText]) -> bool,
+    ) -> (Option<Signed>, Vec<PageText>) {
+        self.send(PeerMessage::Get { peer, since }).await;
+        let mut all = Vec::new();
+        loop {
+            match self.receive().await {
+                ServerMessage::Catalog {
+                    peer: of,
+                    signed,
+                    pages,
+                } => {
+                    assert_eq!(of, peer);
+                    all.extend(pages);
+                    if enough(&all) {
+                        return (signed, all);
+                    }
+                }
+                other => panic!("expected a catalog, got {other:?}"),
+            }
+        }
+    }
+
+    /// Waits for the end of the connection; messages before it are returned.
+    pub async fn closed(&mut self) -> Vec<ServerMessage> {
+        let mut before = Vec::new();
+        while let Some(message) = self.receive_any().await {
+            before.push(message);
+        }
+        before
+    }
+
+    /// Asks something and waits for the answer: all before it has been handled then.
+    pub async fn flush(&mut self) -> Vec<ServerMessage> {
+        let key = content(u32::MAX);
+        self.send(PeerMessage::Find { key }).await;
+        let mut before = Vec::new();
+        loop {
+            match self.receive().await {
+                ServerMessage::Providers { key: of, .. } if of == key => return before,
+                other => before.push(other),
+            }
+        }
+    }
+}
+
+/// Opens a WebSocket to a server.
+pub async fn open(server: &Server) -> WebSocketStream<TcpStream> {
+    open_from(server, None).await.unwrap()
+}
+
+pub async fn open_from(
+    server: &Server,
+    origin: Option<&str>,
+) -> Result<WebSocketStream<TcpStream>, tokio_tungstenite::tungstenite::Error> {
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let url = format!("ws://{}{PATH}", server.address);
+    let mut request = url.into_client_request().unwrap();
+    if let Some(origin) = origin {
+        request
+            .headers_mut()
+            .insert("origin", origin.parse().unwrap());
+    }
+    let (socket, _) = timeout(PATIENCE, client_async(request, stream))
+        .await
+        .unwrap()?;
+    Ok(socket)
+}
+
+async fn receive(socket: &mut WebSocketStream<TcpStream>) -> Option<ServerMessage> {
+    loop {
+        match timeout(PATIENCE, socket.next()).await.expect("silence")? {
+            Ok(Message::Text(text)) => return Some(ServerMessage::parse(&text).unwrap()),
+            Ok(Message::Close(_)) | Err(_) => return None,
+            Ok(_) => {}
+        }
+    }
+}
