@@ -5,7 +5,7 @@ import { shownName, tail } from './format.js';
 import { Library } from './library.js';
 import { LinkPanel } from './link.js';
 import { nameOf } from './names.js';
-import { notify, notifyUnreachable, settleUnreachable, unnotify } from './notices.js';
+import { notify, notifyUnreachable, settleUnreachable, told, unnotify } from './notices.js';
 import { Offers } from './offers.js';
 import { Peers } from './peers.js';
 import { People } from './people.js';
@@ -69,7 +69,7 @@ function noteError(error, people) {
     if (error.peer) people.unreachable(error.peer, error);
     notifyUnreachable(error);
   } else {
-    notify(error.code, errorNotice(error));
+    notify(error.code, errorNotice({ code: error.code, message: told(error) }));
   }
 }
 

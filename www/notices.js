@@ -1,11 +1,11 @@
 /** What a person should know beyond a single content: on top of the page until it is over. */
 
 import { announce } from './announcer.js';
-import { byId, element, fill } from './element.js';
+import { byId, element } from './element.js';
 import { tail } from './format.js';
 import { nameOf } from './names.js';
 import { button, peerLabel } from './parts.js';
-import { CANDIDATES, diagnosis, UNREACHABLE } from './words.js';
+import { CANDIDATES, UNREACHABLE } from './words.js';
 
 /** @typedef {import('./words.js').NoticeWords} NoticeWords */
 
@@ -70,23 +70,23 @@ export function notifyUnreachable(error) {
   unreachable.delete(peer);
   unreachable.set(peer, error);
   const latest = [...unreachable.values()].reverse();
-  const title = latest.length === 1
-    ? `No connection to ${peer ? `${nameOf(peer)} \u2026${tail(peer)}` : 'a peer'}`
-    : `No connection to ${latest.length} peers`;
-  const known = latest.filter(({ candidates }) => candidates).slice(0, NAMED);
-  notify('unreachable', { title, text: latest.length === 1 ? whyOf(error) : UNREACHABLE, tone: 'wait' }, {
-    body: known.length > 0 ? [element('details', { class: 'notice-details' },
-      element('summary', {}, 'What was tried'),
-      ...known.flatMap((each) => [
-        candidateTable(/** @type {NonNullable<Unreachable['candidates']>} */ (each.candidates), each.peer),
-        latest.length > 1 && element('p', { class: 'notice-why' }, whyOf(each)),
-      ]))] : [],
+  const title = latest.length === 1 ? 'A peer cannot be reached' : `${latest.length} peers cannot be reached`;
+  const tables = latest.slice(0, NAMED).flatMap((each) => [
+    latest.length > 1 && element('p', { class: 'notice-why' }, told(each)),
+    candidateTable(each),
+  ]).filter(Boolean);
+  notify('unreachable', { title, text: latest.length === 1 ? told(error) : UNREACHABLE, tone: 'wait' }, {
+    body: tables.length > 0 ? [element('details', { class: 'notice-details' }, element('summary', {}, 'What was tried'), ...tables)] : [],
   });
 }
 
-/** @param {Unreachable} error */
-function whyOf({ candidates, message }) {
-  return candidates ? diagnosis(candidates) : message ?? '';
+/**
+ * What the engine says, with the peer called as it is called on this page.
+ *
+ * @param {{ message?: string, peer?: string }} error
+ */
+export function told({ message, peer }) {
+  return peer ? (message ?? '').replaceAll(peer, `${nameOf(peer)} (${tail(peer)})`) : message ?? '';
 }
 
 /**
@@ -102,24 +102,22 @@ export function settleUnreachable(isOver) {
 }
 
 /**
- * @param {NonNullable<Unreachable['candidates']>} candidates
- * @param {string} [peer]
+ * The addresses that each side found, if it came to that.
+ *
+ * @param {Unreachable} error
  */
-function candidateTable({ local, remote }, peer) {
-  const table = element('table', { class: 'candidates' },
+function candidateTable({ candidates, peer }) {
+  if (!candidates) return null;
+  const { local, remote } = candidates;
+  if (CANDIDATES.every(([kind]) => local[kind] + remote[kind] === 0)) return null;
+  return element('table', { class: 'candidates' },
     element('caption', {}, ...(peer ? peerLabel(peer) : ['Addresses found'])),
-    element('thead', {}, element('tr', {}, element('td', {}), element('th', { scope: 'col' }, 'Here'), element('th', { scope: 'col' }, 'There'))));
-  const body = element('tbody');
-  for (const [kind, words] of CANDIDATES) {
-    body.append(element('tr', {}, element('th', { scope: 'row' }, words), found(local[kind]), found(remote[kind])));
-  }
-  table.append(body);
-  return table;
+    element('thead', {}, element('tr', {}, element('td', {}), element('th', { scope: 'col' }, 'Here'), element('th', { scope: 'col' }, 'There'))),
+    element('tbody', {}, ...CANDIDATES.map(([kind, words]) => element('tr', {},
+      element('th', { scope: 'row' }, words), found(local[kind]), found(remote[kind])))));
 }
 
 /** @param {number} number */
 function found(number) {
-  const cell = element('td', { data: { found: String(number > 0) } });
-  fill(cell, number > 0 ? `${number} found` : 'none');
-  return cell;
+  return element('td', { data: { found: String(number > 0) } }, number > 0 ? `${number} found` : 'none');
 }

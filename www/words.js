@@ -20,7 +20,7 @@ export const STATUS = {
 /**
  * Why something ended or does not go on, by the code of its ShoalError.
  *
- * @type {Record<Code, string>}
+ * @type {Record<string, string>}
  */
 const REASONS = {
   'aborted': 'It was stopped.',
@@ -36,11 +36,12 @@ const REASONS = {
   'unreachable': 'None of the peers that hold it could be reached.',
   'unsupported': 'This browser cannot do it.',
   'limit': 'The peers that hold it have no room for one more fetch.',
+  'link-auth': 'The other end of a link could not prove who it is.',
   'engine-crashed': 'The engine stopped.',
 };
 
 /**
- * @param {{ code?: Code, message?: string } | undefined} error
+ * @param {{ code?: string, message?: string } | undefined} error
  */
 export function reason(error) {
   if (error?.code && error.code in REASONS) return REASONS[error.code];
@@ -73,7 +74,7 @@ export function reason(error) {
 export function fetchWords(progress, around) {
   if (progress.state === 'done') return { title: 'Held here', tone: 'done' };
   if (progress.state === 'fetching') {
-    const { length } = progress.sources;
+    const { length } = progress.sources.filter(({ rate }) => rate > 0);
     return { title: length > 0 ? `Fetching from ${counted(length, 'peer')}` : 'Fetching', tone: 'busy' };
   }
   return waitingWords(progress, around);
@@ -153,36 +154,13 @@ export function failureWords(kind, error) {
 }
 
 /**
+ * How many addresses of each kind a side of a link found.
+ *
  * @typedef {{ host: number, srflx: number, relay: number }} Candidates
  */
 
-/**
- * What is missing for a connection, judged by the addresses that each side found.
- *
- * @param {{ local: Candidates, remote: Candidates }} candidates
- * @returns {string}
- */
-export function diagnosis({ local, remote }) {
-  if (local.host + local.srflx + local.relay === 0) {
-    return 'This browser found no address of its own. A setting, an extension or a VPN may keep WebRTC from using the network.';
-  }
-  if (remote.host + remote.srflx + remote.relay === 0) {
-    return 'The other peer sent no address. It may have gone, or its browser keeps WebRTC from using the network.';
-  }
-  if (local.srflx === 0 && local.relay === 0) {
-    return 'STUN found no public address for this browser, so only peers in the same network can reach it. No STUN server answered, or UDP is blocked.';
-  }
-  if (remote.srflx === 0 && remote.relay === 0) {
-    return 'STUN found no public address for the other peer, so only peers in its own network can reach it.';
-  }
-  if (local.relay === 0 && remote.relay === 0) {
-    return 'Both sides have a public address, but their networks let no direct connection through. A TURN server would relay it; this rendezvous names none, or it did not answer.';
-  }
-  return 'Addresses of every kind were tried, the TURN relay too, and none got through. A firewall may block UDP and TURN.';
-}
-
 /** What is said of several peers at once. */
-export const UNREACHABLE = 'Every address that they and this browser found was tried, and none got through. It is tried again when something asks for them.';
+export const UNREACHABLE = 'Each is tried again when something is wanted of it. Why it failed stands below.';
 
 /** What each kind of candidate is to a person, in the order of the table. */
 export const CANDIDATES = /** @type {const} */ ([
@@ -233,7 +211,7 @@ export const NOTICES = {
 };
 
 /**
- * @param {{ code?: Code, message?: string }} error
+ * @param {{ code?: string, message?: string }} error
  * @returns {NoticeWords}
  */
 export function errorNotice(error) {
@@ -243,6 +221,7 @@ export function errorNotice(error) {
     case 'closed': return NOTICES.closed;
     case 'unsupported': return { title: 'This browser lacks something Shoal needs', text: error.message || reason(error), tone: 'stop' };
     case 'store-failed': return { title: 'This browser\u2019s store failed', text: error.message || reason(error), tone: 'stop' };
+    case 'link-auth': return { title: 'A link was refused', text: error.message || reason(error), tone: 'stop' };
     case 'rendezvous': return { title: 'The rendezvous refused', text: error.message || reason(error), tone: 'wait' };
     case 'limit': return { title: 'A limit was reached', text: error.message || reason(error), tone: 'wait' };
     default: return { title: 'Something went wrong', text: error.message || reason(error), tone: 'wait' };

@@ -9,7 +9,7 @@ import { after, test } from 'node:test';
 import { launch } from '../rig/browsers.mjs';
 import { startStandIn } from '../stand-in/site.mjs';
 import { bytes, isKey, shownName, tile, timeLeft } from '../../www/format.js';
-import { diagnosis, failureWords, reason } from '../../www/words.js';
+import { failureWords, reason } from '../../www/words.js';
 
 const suite = { after };
 const site = await startStandIn({ until: suite });
@@ -195,26 +195,13 @@ test('a thousand contents make a page of rows, and the filter finds among all', 
 
 test('every code has words, and no words are a code', () => {
   const codes = ['aborted', 'closed', 'invalid-argument', 'invalid-key', 'invalid-content', 'not-held', 'timeout',
-    'quota', 'store-failed', 'rendezvous', 'unreachable', 'unsupported', 'limit', 'engine-crashed'];
+    'quota', 'store-failed', 'rendezvous', 'unreachable', 'unsupported', 'limit', 'link-auth', 'engine-crashed'];
   for (const code of codes) {
     for (const text of [reason({ code, message: '' }), failureWords('fetch', { code }).text, failureWords('publish', { code }).text]) {
       assert.match(text, /^[A-Z].{10,}\.$/);
       if (code.includes('-')) assert.ok(!text.includes(code), text);
     }
   }
-});
-
-test('candidates tell what is missing', () => {
-  const none = { host: 0, srflx: 0, relay: 0 };
-  const host = { host: 1, srflx: 0, relay: 0 };
-  const open = { host: 1, srflx: 1, relay: 0 };
-  const relayed = { host: 1, srflx: 1, relay: 1 };
-  assert.match(diagnosis({ local: none, remote: open }), /no address of its own/);
-  assert.match(diagnosis({ local: open, remote: none }), /sent no address/);
-  assert.match(diagnosis({ local: host, remote: open }), /STUN found no public address for this browser/);
-  assert.match(diagnosis({ local: open, remote: host }), /STUN found no public address for the other peer/);
-  assert.match(diagnosis({ local: open, remote: open }), /A TURN server would relay it/);
-  assert.match(diagnosis({ local: relayed, remote: open }), /the TURN relay too/);
 });
 
 test('sizes, times and names read well', () => {

@@ -89,9 +89,12 @@ function stuck(what, part, reason, state = 'waiting') {
   return fetching(what, part, [[A, 5], [B, 3]], { state, reason, rate: 0, secondsLeft: undefined, sources: [] });
 }
 
-const unreachable = (peer, local, remote) => ({
-  code: 'unreachable', peer, message: 'ICE found no pair of addresses that works.', candidates: { local, remote },
+const unreachable = (peer, why, local, remote) => ({
+  code: 'unreachable', peer, message: `No connection to ${peer} could be made: ${why}`, candidates: { local, remote },
 });
+const NO_ADDRESS = 'this browser found no network address to offer; a setting, an extension or a missing network hides them.';
+const NO_STUN = 'both sides know only addresses of their own network, for the rendezvous names no STUN server or it does not answer.';
+const NO_TURN = 'the networks in between let no direct connection through; a TURN server would help.';
 
 const base = { people: SWARM, contents: [README, LIGHTHOUSE] };
 const one = (script, more = {}) => ({ ...base, resumed: [LECTURE.key], fetches: { [LECTURE.key]: script }, ...more });
@@ -136,8 +139,8 @@ export const scenarios = {
   'waiting-unreachable': one(still('waiting', 'unreachable'), {
     people: SWARM.map((each) => ({ ...each, linked: each.id === D })),
     errors: [
-      unreachable(A, { host: 2, srflx: 1, relay: 0 }, { host: 1, srflx: 1, relay: 0 }),
-      unreachable(B, { host: 2, srflx: 1, relay: 0 }, { host: 3, srflx: 0, relay: 0 }),
+      unreachable(A, NO_TURN, { host: 2, srflx: 1, relay: 0 }, { host: 1, srflx: 1, relay: 0 }),
+      unreachable(B, NO_TURN, { host: 2, srflx: 1, relay: 0 }, { host: 3, srflx: 0, relay: 0 }),
     ],
   }),
   'waiting-busy': one(stuck(LECTURE, 0.41, 'limit')),
@@ -153,8 +156,15 @@ export const scenarios = {
   'publishing': { ...base, publish: { held: 0.37 } },
   'publish-full': { ...base, publish: { code: 'quota' } },
   'crashed': { ...base, errors: [{ code: 'engine-crashed' }] },
-  'no-stun': { ...base, errors: [unreachable(A, { host: 1, srflx: 0, relay: 0 }, { host: 2, srflx: 1, relay: 0 })] },
-  'no-candidates': { ...base, errors: [unreachable(A, { host: 0, srflx: 0, relay: 0 }, { host: 2, srflx: 1, relay: 1 })] },
+  'no-stun': { ...base, errors: [unreachable(A, NO_STUN, { host: 1, srflx: 0, relay: 0 }, { host: 2, srflx: 0, relay: 0 })] },
+  'no-candidates': { ...base, errors: [unreachable(A, NO_ADDRESS, { host: 0, srflx: 0, relay: 0 }, { host: 2, srflx: 1, relay: 1 })] },
+  'impostor': {
+    ...base,
+    errors: [{
+      code: 'link-auth', peer: A,
+      message: `The connection to ${A} was dropped: its signature does not match. Somebody may be in between, for example a rendezvous that is not honest.`,
+    }],
+  },
   'closed': { ...base, state: 'closed' },
   'no-store': { open: 'store-failed' },
   'unsupported': { open: 'unsupported' },
