@@ -48,8 +48,7 @@ impl Node {
                 self.store(Op::Find { key }, StoreRequest::FindContent { key });
             }
         }
-        self.seek(now, key);
-        self.tell_rendezvous(shoal_protocol::rendezvous::PeerMessage::Find { key });
+        self.search_anew(now);
     }
 
     /// The proof of a fetched content has come: it gets its record.

@@ -22,8 +22,12 @@ use std::{collections::BTreeSet, time::Duration};
 /// Links kept to whoever is there, so that the swarm outlives its rendezvous. Guess: a few
 /// random neighbours keep a graph of thousands connected.
 const NEIGHBOURS: usize = 4;
-/// How often holders of what is being fetched are looked for while there are none. Guess.
+/// How often more sources are looked for among the peers that are known. Costs nothing on
+/// the wire; keeps up with the back-off of links. Guess.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(2);
+/// First time between two questions to the rendezvous who holds a content. Doubles up to the
+/// interval of synchronisation, since news come by themselves. Guess.
+const FIND_INTERVAL: Duration = Duration::from_secs(2);
 /// Most peers taken into the view. The server shows fewer; it is not trusted to.
 const VIEW_MAX: usize = 4 * MAX_VIEW;
 /// Most providers of one content that are remembered. Guess.
@@ -97,7 +101,7 @@ impl Node {
             self.ice_servers = ice_servers;
         }
         self.advertise();
-        self.search(now);
+        self.search_anew(now);
     }
 
     /// (2) The rendezvous shows who is there.
@@ -303,14 +307,26 @@ impl Node {
         self.transfers.set_trouble(key, searched, trouble);
     }
 
-    /// Asks the rendezvous who holds what is being fetched.
+    /// Looks for more sources, and asks the rendezvous for holders now and then.
     pub(super) fn search(&mut self, now: Timestamp) {
         self.next_search = now + SEARCH_INTERVAL;
-        let keys: Vec<ContentKey> = self.transfers.keys().collect();
-        for key in keys {
-            self.tell_rendezvous(PeerMessage::Find { key });
-            self.seek(now, key);
+        if self.next_find <= now {
+            self.next_find = now + self.find_wait;
+            self.find_wait = (self.find_wait * 2).min(self.sync_interval);
+            let keys: Vec<ContentKey> = self.transfers.keys().collect();
+            for key in keys
+                .into_iter()
+                .filter(|key| self.transfers.sources_wanted(*key) > 0)
+            {
+                self.tell_rendezvous(PeerMessage::Find { key });
+            }
         }
+        self.seek_all(now);
+    }
+
+    /// Asks again at once, because something changed.
+    pub(super) fn search_anew(&mut self, now: Timestamp) {
+        (self.next_search, self.next_find, self.find_wait) = (now, now, FIND_INTERVAL);
     }
 
     /// Whether some fetch could use more sources.
@@ -349,6 +365,7 @@ impl Node {
         }
         self.meet_neighbours(now);
         self.replicate(now);
+        self.search_anew(now);
         self.search(now);
     }
 

@@ -146,6 +146,8 @@ pub struct Node {
     replicating: BTreeMap<ContentKey, u64>,
     next_sync: Timestamp,
     next_search: Timestamp,
+    next_find: Timestamp,
+    find_wait: Duration,
 
     /// Calls that wait until size and name of a content are known.
     fetch_calls: BTreeMap<ContentKey, Vec<CallId>>,
@@ -209,6 +211,8 @@ impl Node {
             replicating: BTreeMap::new(),
             next_sync: now + config.sync_interval,
             next_search: now,
+            next_find: now,
+            find_wait: config.sync_interval,
             fetch_calls: BTreeMap::new(),
             read_calls: BTreeMap::new(),
             catalog_calls: BTreeMap::new(),
@@ -274,7 +278,7 @@ impl Node {
             Input::Wake => {
                 self.session.wake(now);
                 self.links.wake();
-                self.next_search = now;
+                self.search_anew(now);
             }
         }
         self.settle(now);
