@@ -45,19 +45,21 @@ pub enum ServerMessage {
         resumed: bool,
         /// ICE servers to use.
         ice_servers: Vec<IceServer>,
-        /// Other peers of the namespace, at most [`MAX_VIEW`].
+        /// Other peers of the namespace, at most [`MAX_VIEW`]. Empty for a resumed session:
+        /// what changed in its view follows in `peers`, or all of it in `resync`.
         view: Vec<PeerSummary>,
     },
-    /// Changes to the view.
+    /// Changes to the view. They tell how things stand, so hearing one twice does no harm.
     Peers {
         /// Peers that came or whose catalog changed.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         add: Vec<PeerSummary>,
-        /// Peers that went.
+        /// Peers that went, or are no longer shown.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         drop: Vec<PeerId>,
     },
-    /// A signal for this peer; to be answered with `ack`.
+    /// A signal for this peer; to be answered with `ack`. After a resumed session it may
+    /// come again, under the same number.
     Signal {
         /// Names the signal in `ack`.
         id: u64,
