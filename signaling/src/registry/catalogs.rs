@@ -9,6 +9,7 @@ use shoal_protocol::{
     signed::Signed,
     time::UnixMillis,
 };
+use std::collections::BTreeMap;
 
 /// Room in a `catalog` message for all but the texts of head and pages: field names, peer
 /// id, signature, page numbers. Counted generously.
@@ -26,8 +27,8 @@ pub(super) struct HeldCatalog {
     keys: Vec<ContentKey>,
     /// Bytes of the pages of the complete catalog.
     bytes: usize,
-    /// The head that is being uploaded, and the bytes that came for it.
-    upload: Option<(Since, usize)>,
+    /// The head that is being uploaded, and the bytes of each page that came for it.
+    upload: Option<(Since, BTreeMap<u16, usize>)>,
 }
 
 /// What a new complete catalog changes in the index of providers.
@@ -91,21 +92,28 @@ impl HeldCatalog {
         }
         let before = self.replica.since();
         self.replica.offer(head)?;
-        let incoming: usize = pages.iter().map(|page| page.text.len()).sum();
-        let bytes = match self.upload {
-            Some((of, bytes)) if of == version => bytes + incoming,
-            _ => incoming,
-        };
-        if bytes > max_bytes {
-            return Err(NotTaken::TooLarge(max_bytes));
-        }
-        self.upload = Some((version, bytes));
-        self.replica.add_pages(pages)?;
-        if self.replica.since() == before {
+        if before == Some(version) {
             return Ok(None);
         }
-        self.upload = None;
-        Ok(Some(self.settle(version)))
+        if self.upload.as_ref().is_none_or(|(of, _)| *of != version) {
+            self.upload = Some((version, BTreeMap::new()));
+        }
+        if let Some((_, sizes)) = &mut self.upload {
+            sizes.extend(pages.iter().map(|page| (page.page, page.text.len())));
+            if sizes.values().sum::<usize>() > max_bytes {
+                for page in pages {
+                    sizes.remove(&page.page);
+                }
+                return Err(NotTaken::TooLarge(max_bytes));
+            }
+        }
+        let added = self.replica.add_pages(pages);
+        if self.replica.newest() != Some(version) || self.replica.since() == Some(version) {
+            // Complete, or given up for a lie.
+            self.upload = None;
+        }
+        added?;
+        Ok((self.replica.since() != before).then(|| self.settle(version)))
     }
 
     /// Brings what is derived from the complete catalog up to date.
@@ -146,7 +154,8 @@ impl HeldCatalog {
 
     /// Bytes held for this catalog, whether complete or under way.
     pub fn bytes(&self) -> usize {
-        self.bytes + self.upload.map_or(0, |(_, bytes)| bytes)
+        let upload = self.upload.iter().flat_map(|(_, sizes)| sizes.values());
+        self.bytes + upload.sum::<usize>()
     }
 
     /// The version of the complete catalog.

@@ -112,11 +112,6 @@ impl Members {
     }
 
     #[cfg(test)]
-    pub fn has_providers(&self) -> bool {
-        !self.providers.is_empty()
-    }
-
-    #[cfg(test)]
     pub fn sessions(&self) -> impl Iterator<Item = (&PeerId, SessionId)> {
         self.by_peer.iter().map(|(peer, session)| (peer, *session))
     }

@@ -26,6 +26,8 @@
 mod catalogs;
 mod members;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use crate::check::{Fault, Request, VerifiedJoin, VerifiedPresence, VerifiedSignal};
 use crate::limits::Limits;
@@ -387,7 +389,8 @@ impl Registry {
             resume: token,
             resumed,
             ice_servers: self.ice_servers.clone(),
-            view: self.view(id),
+            // Who resumes has a view, and hears what changed in it.
+            view: if resumed { Vec::new() } else { self.view(id) },
         };
         self.reply(connection, joined);
     }
