@@ -313,11 +313,9 @@ impl Node {
         if self.next_find <= now {
             self.next_find = now + self.find_wait;
             self.find_wait = (self.find_wait * 2).min(self.sync_interval);
-            let keys: Vec<ContentKey> = self.transfers.keys().collect();
-            for key in keys
-                .into_iter()
-                .filter(|key| self.transfers.sources_wanted(*key) > 0)
-            {
+            let open = |key: &ContentKey| self.transfers.sources_wanted(*key) > 0;
+            let keys: Vec<ContentKey> = self.transfers.keys().filter(open).collect();
+            for key in keys {
                 self.tell_rendezvous(PeerMessage::Find { key });
             }
         }
