@@ -7,7 +7,9 @@ use anyhow::{Context, Result};
 
 /// The root of the work tree.
 pub fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
 }
 
 /// `target/` of the work tree. What is built inside is always here, whatever
