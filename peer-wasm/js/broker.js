@@ -1,0 +1,252 @@
+/**
+ * The broker: the peer connections of an engine, which browsers give to pages alone.
+ *
+ * It does what the engine says and passes on what the browser says about it. Both data
+ * channels of a connection are handed over in the task that makes them, since browsers
+ * transfer them in no later one; bytes never pass here. It decides nothing, and keeps
+ * nothing of a connection that is closed: Chromium allows some 500 live ones, and a
+ * handler or a closure that is left pins one.
+ */
+
+import { describe } from './errors.js';
+import { fingerprintOf, readDescription, writeDescription } from './sdp.js';
+
+/** @typedef {(message: any, transfer: Transferable[]) => void} Send */
+
+/** As the answers of Shoal's protocol are signed: nothing weaker, and quick to make. */
+const CERTIFICATE = { name: 'ECDSA', namedCurve: 'P-256' };
+
+/** Negotiated, so that both ends are there before the connection is. */
+const CONTROL = { negotiated: true, id: 0, ordered: true };
+/** Frames say where they belong, so that order does not matter. */
+const BULK = { negotiated: true, id: 1, ordered: false };
+
+/** How often to try again when the browser has too many connections, of which those that
+ *  are closed go when it collects garbage; in milliseconds. A guess. */
+const CROWDED_RETRY = 500;
+/** How long to try: the engine's own patience with a link is shorter. A guess. */
+const CROWDED_TRIES = 60;
+
+export class Broker {
+  /** @type {Map<string, Link>} */
+  #links = new Map();
+  #send;
+
+  /** @param {Send} send to the engine */
+  constructor(send) {
+    this.#send = send;
+  }
+
+  /**
+   * Takes a message of the engine.
+   *
+   * @param {any} message
+   */
+  handle(message) {
+    const { type, link: id } = message;
+    if (type === 'open') {
+      this.#links.get(id)?.close();
+      /** @type {Send} */
+      const send = (said, transfer) => this.#send({ ...said, link: id }, transfer);
+      this.#links.set(id, new Link(send, message));
+      return;
+    }
+    const link = this.#links.get(id);
+    if (type === 'remote') link?.setRemote(message);
+    else if (type === 'candidate') link?.addCandidate(message.candidate);
+    else if (type === 'close') {
+      this.#links.delete(id);
+      link?.close();
+    }
+  }
+
+  /** How many connections there are. */
+  get size() {
+    return this.#links.size;
+  }
+
+  /** Closes all connections; the engine they belonged to is gone. */
+  close() {
+    for (const link of this.#links.values()) link.close();
+    this.#links.clear();
+  }
+}
+
+class Link {
+  /** @type {RTCPeerConnection | undefined} */
+  #connection;
+  /** What has to happen one after the other. @type {Promise<void>} */
+  #steps;
+  /** This side's candidates until its description is out. @type {(string | null)[] | undefined} */
+  #early = [];
+  /** The other side's, which the browser takes after its description only. @type {(string | null)[] | undefined} */
+  #waiting = [];
+  #remoteUfrag = '';
+  #fingerprint = '';
+  #closed = false;
+  #isOfferer;
+  #send;
+
+  /**
+   * @param {Send} send
+   * @param {{ role: 'offerer' | 'answerer', iceServers: RTCIceServer[] }} how
+   */
+  constructor(send, { role, iceServers }) {
+    this.#send = send;
+    this.#isOfferer = role === 'offerer';
+    this.#steps = this.#open(iceServers).catch((error) => this.#fail(error));
+  }
+
+  /** @param {import('./sdp.js').Description} description */
+  setRemote(description) {
+    this.#then(async (connection) => {
+      const type = this.#isOfferer ? 'answer' : 'offer';
+      await connection.setRemoteDescription({ type, sdp: writeDescription(description) });
+      this.#remoteUfrag = description.ufrag;
+      const waiting = this.#waiting ?? [];
+      this.#waiting = undefined;
+      for (const candidate of waiting) await this.#add(connection, candidate);
+      if (!this.#isOfferer) await this.#describe(connection, await connection.createAnswer());
+    });
+  }
+
+  /** @param {string | null} candidate */
+  addCandidate(candidate) {
+    this.#then(async (connection) => {
+      if (this.#waiting) this.#waiting.push(candidate);
+      else await this.#add(connection, candidate);
+    });
+  }
+
+  close() {
+    this.#closed = true;
+    const connection = this.#connection;
+    this.#connection = undefined;
+    this.#steps = Promise.resolve();
+    this.#send = () => {};
+    if (!connection) return;
+    connection.onicecandidate = null;
+    connection.onconnectionstatechange = null;
+    connection.close();
+  }
+
+  /** @param {RTCIceServer[]} iceServers */
+  async #open(iceServers) {
+    const certificate = await RTCPeerConnection.generateCertificate(CERTIFICATE);
+    this.#fingerprint = fingerprintOf(certificate);
+    const connection = await this.#connect({ iceServers, certificates: [certificate] });
+    // From here to the transfer of the channels there must be no `await`.
+    if (!connection) return;
+    this.#connection = connection;
+    connection.onicecandidate = ({ candidate }) => this.#localCandidate(candidate);
+    connection.onconnectionstatechange = () => this.#stateChanged();
+    const control = connection.createDataChannel('control', CONTROL);
+    const bulk = connection.createDataChannel('bulk', BULK);
+    // A channel is in no list of what can be transferred in TypeScript 6's DOM.
+    const channels = /** @type {Transferable[]} */ (/** @type {unknown} */ ([control, bulk]));
+    this.#send({ type: 'channels', control, bulk }, channels);
+    if (this.#isOfferer) await this.#describe(connection, await connection.createOffer());
+  }
+
+  /**
+   * Makes the connection, or waits until the browser has room for one more. `undefined` if
+   * it was closed meanwhile.
+   *
+   * @param {RTCConfiguration} configuration
+   */
+  async #connect(configuration) {
+    for (let tries = 1; !this.#closed; tries += 1) {
+      try {
+        return new RTCPeerConnection(configuration);
+      } catch (error) {
+        const isCrowded = error instanceof DOMException && error.name === 'UnknownError';
+        if (!isCrowded || tries === CROWDED_TRIES) throw error;
+        await new Promise((resolve) => setTimeout(resolve, CROWDED_RETRY));
+      }
+    }
+    return undefined;
+  }
+
+  /**
+   * @param {RTCPeerConnection} connection
+   * @param {RTCSessionDescriptionInit} description
+   */
+  async #describe(connection, description) {
+    await connection.setLocalDescription(description);
+    const { sdp } = connection.localDescription ?? description;
+    this.#send({ type: 'local', ...readDescription(sdp ?? '', this.#fingerprint) }, []);
+    const early = this.#early ?? [];
+    this.#early = undefined;
+    for (const candidate of early) this.#send({ type: 'candidate', candidate }, []);
+  }
+
+  /** @param {RTCIceCandidate | null} found */
+  #localCandidate(found) {
+    const candidate = found ? found.candidate : null;
+    // Says that a generation is over; `null`, that all are.
+    if (candidate === '') return;
+    if (this.#early) this.#early.push(candidate);
+    else this.#send({ type: 'candidate', candidate }, []);
+  }
+
+  /**
+   * @param {RTCPeerConnection} connection
+   * @param {string | null} candidate
+   */
+  async #add(connection, candidate) {
+    try {
+      await connection.addIceCandidate(candidate === null ? undefined : {
+        candidate,
+        sdpMid: '0',
+        usernameFragment: this.#remoteUfrag,
+      });
+    } catch {
+      // One address less: a kind this browser does not know, as mDNS names without mDNS.
+      // The others may do, and if none does the connection fails.
+    }
+  }
+
+  async #stateChanged() {
+    const connection = this.#connection;
+    if (!connection) return;
+    const value = connection.connectionState;
+    const remoteFingerprint = value === 'connected' ? await remoteFingerprintOf(connection) : undefined;
+    if (connection.connectionState !== value) return;
+    this.#send(remoteFingerprint ? { type: 'state', value, remoteFingerprint } : { type: 'state', value }, []);
+  }
+
+  /**
+   * Does something after what has been begun, if the connection is still there then.
+   *
+   * @param {(connection: RTCPeerConnection) => Promise<void>} step
+   */
+  #then(step) {
+    if (this.#closed) return;
+    this.#steps = this.#steps.then(async () => {
+      if (this.#connection) await step(this.#connection);
+    }).catch((error) => this.#fail(error));
+  }
+
+  /** @param {any} error */
+  #fail(error) {
+    if (this.#closed) return;
+    const send = this.#send;
+    this.close();
+    send({ type: 'failed', code: 'unreachable', detail: describe(error) }, []);
+  }
+}
+
+/**
+ * The SHA-256 fingerprint of the certificate the other side really used; `undefined` where
+ * the browser does not tell, and on plain-HTTP origins, which have no hash function.
+ *
+ * @param {RTCPeerConnection} connection
+ */
+async function remoteFingerprintOf(connection) {
+  const transport = connection.sctp?.transport;
+  // Not in every browser.
+  const certificate = transport?.getRemoteCertificates?.()[0];
+  if (!certificate || !globalThis.crypto?.subtle) return undefined;
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', certificate));
+  return [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join(':').toUpperCase();
+}

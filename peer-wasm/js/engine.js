@@ -1,0 +1,322 @@
+/**
+ * Runs an engine and connects it with its clients and its broker. Is the same in a worker
+ * and in the page; knows neither.
+ *
+ * Its page says `start`, then `client` (a port of that tab), `broker` and `close`; tabs
+ * come by themselves over the common channel. To its page it says `locked`, `opened`,
+ * `failed`, `broker`, `superseded`, `crashed` and `closed`.
+ *
+ * A client says `{ id, call, args }` and is answered `{ id, ok }` or `{ id, error }`. The
+ * calls `attach`, `ping`, `wake`, `abort` and `detach` are answered here; all others are
+ * the engine's. `ping` is answered however busy the store is.
+ *
+ * An exception out of the engine means that its state is no longer to be trusted (a panic
+ * is a trap): it is given up, and its page starts another.
+ */
+
+import { describe, toPlain } from './errors.js';
+import { CommonChannel, TabPort, clientLock, engineLock } from './port.js';
+
+/**
+ * @typedef {import('./port.js').Port} Port
+ * @typedef {import('./shoal_peer.js').Engine} Engine
+ * @typedef {object} Start
+ * @property {string | false} store what the engine is to open
+ * @property {string} name of this engine
+ * @property {boolean} isShared whether other tabs may speak to it
+ * @property {boolean} isWatched whether its page waits for the end of a lock
+ */
+
+/** One who speaks to the engine. */
+class Client {
+  /** @type {Promise<void> | undefined} */
+  attaching;
+  isAttached = false;
+  /** Ends waiting for the lock of its tab. */
+  gone = new AbortController();
+
+  /** @param {Port} port */
+  constructor(port) {
+    this.port = port;
+  }
+
+  /** @param {any} message @param {Transferable[]} [transfer] */
+  post(message, transfer = []) {
+    this.port.postMessage(message, transfer);
+  }
+}
+
+export class EngineRoom {
+  /** @type {Engine | undefined} */
+  #engine;
+  /** Settles when the engine can be called, or will never be. @type {Promise<Engine> | undefined} */
+  #opened;
+  /** @type {CommonChannel | undefined} */
+  #common;
+  /** @type {Map<number, Client>} */
+  #clients = new Map();
+  /** Clients of other tabs. @type {Map<string, number>} */
+  #numbers = new Map();
+  #nextNumber = 1;
+  /** Who fetches what. @type {Map<string, Set<string>>} */
+  #fetches = new Map();
+  #isOver = false;
+  #release = () => {};
+  #toPage;
+  #load;
+
+  /**
+   * @param {(message: any) => void} toPage
+   * @param {() => Promise<typeof import('./shoal_peer.js').Engine>} load instantiates the module
+   */
+  constructor(toPage, load) {
+    this.#toPage = toPage;
+    this.#load = load;
+  }
+
+  /**
+   * Takes a message of its page.
+   *
+   * @param {any} message
+   */
+  handle(message) {
+    if (this.#isOver) return;
+    if (message.type === 'start') this.#start(message);
+    else if (message.type === 'client') this.#add(message.port);
+    else if (message.type === 'broker') this.#enter((engine) => engine.fromBroker(message.message));
+    else if (message.type === 'close') this.#close();
+  }
+
+  /**
+   * Gives the engine up.
+   *
+   * @param {unknown} error
+   */
+  crash(error) {
+    if (this.#isOver) return;
+    console.error('Shoal: the engine crashed', error);
+    this.#end();
+    this.#toPage({ type: 'crashed', message: describe(error) });
+  }
+
+  /** @param {Start} start */
+  #start({ store, name, isShared, isWatched }) {
+    const channel = String(store);
+    if (isWatched) {
+      const held = new Promise((resolve) => { this.#release = () => resolve(undefined); });
+      navigator.locks.request(engineLock(channel, name), () => {
+        this.#toPage({ type: 'locked' });
+        return held;
+      });
+    }
+    this.#opened = this.#open(store);
+    this.#opened.then(
+      () => this.#toPage({ type: 'opened' }),
+      (error) => {
+        if (error instanceof WebAssembly.RuntimeError) this.crash(error);
+        else this.#toPage({ type: 'failed', error: toPlain(error) });
+      },
+    );
+    if (!isShared) return;
+    this.#common = new CommonChannel(
+      channel,
+      ({ type, client }) => {
+        if (type === 'hello' && typeof client === 'string') this.#welcome(channel, name, client);
+      },
+      ({ type, client }) => {
+        if (type === 'hello') this.#common?.say({ type: 'mismatch', client });
+      },
+    );
+    this.#common.say({ type: 'here', engine: name });
+  }
+
+  /** @param {string | false} store */
+  async #open(store) {
+    const Engine = await this.#load();
+    // Nothing here may throw: it would unwind the engine's own frames.
+    const engine = await Engine.open({ store }, {
+      toClient: (/** @type {number} */ number, /** @type {any} */ message, /** @type {Transferable[]} */ transfer) => this.#answer(number, message, transfer),
+      toBroker: (/** @type {any} */ message) => this.#toPage({ type: 'broker', message }),
+      superseded: () => this.#toPage({ type: 'superseded' }),
+    });
+    this.#engine = engine;
+    return engine;
+  }
+
+  /**
+   * Lets a client of another tab in, or tells it again that it is.
+   *
+   * @param {string} store
+   * @param {string} engine
+   * @param {string} client
+   */
+  #welcome(store, engine, client) {
+    if (!this.#numbers.has(client)) {
+      const number = this.#add(new TabPort(store, client, engine));
+      this.#numbers.set(client, number);
+      this.#dropWhenGone(client, number);
+    }
+    this.#common?.say({ type: 'welcome', client, engine });
+  }
+
+  /**
+   * The client holds its lock as long as it is there.
+   *
+   * @param {string} name
+   * @param {number} number
+   */
+  async #dropWhenGone(name, number) {
+    const signal = this.#clients.get(number)?.gone.signal;
+    try {
+      await navigator.locks.request(clientLock(name), { signal }, () => {});
+    } catch {
+      return; // It left by itself.
+    }
+    this.#drop(number);
+  }
+
+  /** @param {Port} port */
+  #add(port) {
+    const number = this.#nextNumber;
+    this.#nextNumber += 1;
+    this.#clients.set(number, new Client(port));
+    port.onmessage = ({ data }) => this.#receive(number, data);
+    return number;
+  }
+
+  /** @param {number} number */
+  #drop(number) {
+    const client = this.#clients.get(number);
+    if (!client) return;
+    this.#clients.delete(number);
+    for (const [name, of] of this.#numbers) {
+      if (of === number) this.#numbers.delete(name);
+    }
+    for (const fetching of this.#fetches.values()) {
+      for (const fetch of fetching) if (fetch.startsWith(`${number}:`)) fetching.delete(fetch);
+    }
+    client.gone.abort();
+    client.port.close();
+    if (client.attaching) this.#enter((engine) => engine.detach(number));
+  }
+
+  /**
+   * Takes what a client says. Tabs are of this origin, but not always of this version.
+   *
+   * @param {number} number
+   * @param {any} message
+   */
+  #receive(number, message) {
+    const client = this.#clients.get(number);
+    const { id, call, args } = message ?? {};
+    if (!client || !Number.isSafeInteger(id) || typeof call !== 'string') return;
+    if (call === 'ping') client.post({ id, ok: null });
+    else if (call === 'wake') this.#enter((engine) => engine.wake());
+    else if (call === 'detach') this.#drop(number);
+    else if (call === 'attach') this.#attach(number, client, id, args);
+    else if (call === 'abort') this.#abort(number, id);
+    else if (!client.isAttached) client.post({ id, error: { code: 'closed', message: `\`${call}\` was called before \`attach\`` } });
+    else {
+      if (call === 'fetch') this.#noteFetch(number, id, args?.key);
+      this.#enter((engine) => engine.call(number, id, call, args));
+    }
+  }
+
+  /**
+   * @param {number} number
+   * @param {Client} client
+   * @param {number} id
+   * @param {any} options
+   */
+  #attach(number, client, id, options) {
+    // A tab that heard no answer asks again.
+    if (client.attaching) return;
+    client.attaching = (async () => {
+      try {
+        const engine = await this.#opened;
+        const ok = await engine?.attach(number, options);
+        client.isAttached = true;
+        if (!this.#isOver) client.post({ id, ok });
+      } catch (error) {
+        if (error instanceof WebAssembly.RuntimeError) this.crash(error);
+        if (this.#isOver) return;
+        client.attaching = undefined;
+        client.post({ id, error: toPlain(error) });
+      }
+    })();
+  }
+
+  /**
+   * What was fetched for several goes on until the last of them takes it back, though the
+   * engine has long answered all of them.
+   *
+   * @param {number} number
+   * @param {number} id
+   */
+  #abort(number, id) {
+    this.#enter((engine) => engine.abort(number, id));
+    for (const [key, fetching] of this.#fetches) {
+      if (!fetching.delete(`${number}:${id}`) || fetching.size > 0) continue;
+      this.#fetches.delete(key);
+      this.#enter((engine) => engine.call(number, id, 'stopFetch', { key }));
+    }
+  }
+
+  /**
+   * @param {number} number
+   * @param {number} id
+   * @param {unknown} key
+   */
+  #noteFetch(number, id, key) {
+    if (typeof key !== 'string') return;
+    const fetching = this.#fetches.get(key) ?? new Set();
+    this.#fetches.set(key, fetching.add(`${number}:${id}`));
+  }
+
+  /**
+   * @param {number} number
+   * @param {any} message
+   * @param {Transferable[]} transfer
+   */
+  #answer(number, message, transfer) {
+    try {
+      if (message.event === 'progress' && message.progress.state === 'done') this.#fetches.delete(message.key);
+      this.#clients.get(number)?.post(message, transfer);
+    } catch (error) {
+      console.error('Shoal: a message could not be passed on', error);
+    }
+  }
+
+  /** @param {(engine: Engine) => void} work */
+  #enter(work) {
+    if (!this.#engine || this.#isOver) return;
+    try {
+      work(this.#engine);
+    } catch (error) {
+      this.crash(error);
+    }
+  }
+
+  async #close() {
+    try {
+      await this.#engine?.close();
+    } catch (error) {
+      console.error('Shoal: the engine did not close', error);
+    }
+    if (this.#isOver) return;
+    this.#end();
+    this.#toPage({ type: 'closed' });
+  }
+
+  #end() {
+    this.#isOver = true;
+    this.#engine = undefined;
+    this.#common?.close();
+    for (const client of this.#clients.values()) {
+      client.gone.abort();
+      client.port.close();
+    }
+    this.#clients.clear();
+    this.#release();
+  }
+}

@@ -1,0 +1,254 @@
+/**
+ * Shoal lets web pages share content with each other: a page publishes a file, other pages
+ * find out who holds it and fetch it chunk by chunk, from several peers at once, verified.
+ *
+ * ```js
+ * import { Peer } from 'shoal';
+ * const peer = await Peer.open({ rendezvous: 'https://shoal.example' });
+ * const { key } = await peer.publish(file);
+ * const blob = await (await peer.fetch(key)).blob();
+ * ```
+ *
+ * @module
+ */
+
+/** Names a content: CIDv1 of the BLAKE3 hash of its bytes, `bafkr4i…`. */
+export type Key = string;
+/** Names a peer: libp2p's id of its Ed25519 key, `12D3KooW…`. */
+export type PeerId = string;
+
+/** What can go wrong, to branch on. The message says what happened, to what, and what to do. */
+export type Code =
+  /** It was taken back. */
+  | 'aborted'
+  /** The peer is closed. */
+  | 'closed'
+  /** An argument cannot be. */
+  | 'invalid-argument'
+  /** Not a content key. */
+  | 'invalid-key'
+  /** What was to be published could not be read, or changed meanwhile. */
+  | 'invalid-content'
+  /** It is not held here, or nobody known holds it. */
+  | 'not-held'
+  /** No holder was found in the time that was given. */
+  | 'timeout'
+  /** There is no room in this site's storage. What is held stays. */
+  | 'quota'
+  /** The store does not work. */
+  | 'store-failed'
+  /** The rendezvous server cannot be reached, or refuses. */
+  | 'rendezvous'
+  /** No connection to a peer could be made; see `candidates`. */
+  | 'unreachable'
+  /** A link's other end is not the peer it claims to be. */
+  | 'link-auth'
+  /** This browser lacks something Shoal needs, or another tab runs another version of it. */
+  | 'unsupported'
+  /** A limit of Shoal's. */
+  | 'limit'
+  /** The engine ended unexpectedly. Another one is started; fetches go on by themselves. */
+  | 'engine-crashed';
+
+/** How many addresses of each kind there were. */
+export interface CandidateCounts {
+  /** Addresses of the machine. */
+  host: number;
+  /** As STUN servers see it. */
+  srflx: number;
+  /** On TURN servers. */
+  relay: number;
+}
+
+/** The addresses both sides of a link had to try. */
+export interface Candidates {
+  local: CandidateCounts;
+  remote: CandidateCounts;
+}
+
+/** Whatever Shoal rejects with, unless a signal's own `reason` is due. */
+export class ShoalError extends Error {
+  constructor(code: Code, message: string, more?: { cause?: unknown; peer?: PeerId; candidates?: Candidates });
+  readonly code: Code;
+  /** The peer it is about, where it is about one. */
+  readonly peer?: PeerId;
+  /** For `unreachable`. */
+  readonly candidates?: Candidates;
+}
+
+/** What is said of a content besides its key and size. */
+export interface Metadata {
+  /** File name, without a folder. */
+  name?: string;
+  /** Media type. */
+  type?: string;
+  title?: string;
+  description?: string;
+  keywords?: string[];
+  /** A BCP 47 tag. */
+  language?: string;
+  /** ISO 8601. */
+  date?: string;
+}
+
+export interface Content extends Metadata {
+  key: Key;
+  /** Bytes. */
+  size: number;
+  /** Bytes held: of what another peer offers, `size` or, if it holds it in part, 0. */
+  held: number;
+}
+
+/** How far a fetch or a publication is. */
+export interface Progress {
+  state: 'searching' | 'fetching' | 'waiting' | 'paused' | 'done';
+  /** Why it waits. It goes on by itself. */
+  reason?: Code;
+  /** Bytes stored. */
+  held: number;
+  /** Bytes in all, once known. */
+  size?: number;
+  /** Bytes a second, over the last seconds. */
+  rate: number;
+  /** At this rate. */
+  secondsLeft?: number;
+  /** Who it comes from: bytes that were stored, and bytes a second. */
+  sources: { peer: PeerId; bytes: number; rate: number }[];
+}
+
+/** Of the connection to the rendezvous. Peers that are linked stay linked while `offline`. */
+export type State = 'connecting' | 'online' | 'offline' | 'closed';
+
+export interface OpenOptions {
+  /**
+   * The rendezvous server: its address (`https://…`) or that of its socket (`wss://…`).
+   * Default: the server the package was loaded from (`…/shoal/index.js`). Where it comes
+   * from elsewhere, as from npm, it must be said. `null`: none.
+   */
+  rendezvous?: string | URL | null;
+  /** In which content is shared and found. Default `'public'`. */
+  namespace?: string;
+  /**
+   * Name of the database. Default `'shoal'`. All tabs of the site that use it share one
+   * engine, one identity and one store. `false`: in memory only, and an identity of its own
+   * that ends with the peer, as it always is on plain-HTTP origins other than localhost.
+   */
+  store?: string | false;
+  /** Default: what the rendezvous says. */
+  iceServers?: RTCIceServer[];
+  /** `false`: runs the engine in the page instead of a worker. Default `true`. */
+  worker?: boolean;
+  /** How often to look for peers and for what is missing, in milliseconds, besides at once. */
+  syncInterval?: number;
+  /** What to fetch without being asked. Default `'none'`. */
+  replicate?: 'none' | {
+    /** Contents for which all of this is so; `type` is the start of the media type. */
+    match?: { type?: string; keywords?: string[]; peer?: PeerId };
+    /** Bytes that may be fetched. */
+    budget: number;
+  };
+  /** Upper limit of what is sent to all peers together, in bytes a second. Default: none. */
+  uploadLimit?: number;
+  /** Ends opening. */
+  signal?: AbortSignal;
+}
+
+export interface PublishOptions extends Metadata {
+  /** Ends the publication; nothing of it is kept. */
+  signal?: AbortSignal;
+  onprogress?(progress: Progress): void;
+}
+
+export interface FetchOptions {
+  /** Ends the search, and later the transfer. What is held stays. */
+  signal?: AbortSignal;
+  /** How long to look for a holder, in milliseconds. Default: until there is one. */
+  timeout?: number;
+  /** From the search on, unlike the event `progress` of the transfer. */
+  onprogress?(progress: Progress): void;
+}
+
+export interface PeerInfo {
+  id: PeerId;
+  /** Whether there is a link to it. */
+  linked: boolean;
+  /** Round trip of the link, in milliseconds. */
+  rtt?: number;
+}
+
+export interface TransferEvents {
+  /** Ten a second at most. */
+  progress: CustomEvent<Progress>;
+  /** A chunk of 256 KiB was fetched and stored. */
+  chunk: CustomEvent<{ index: number; peer: PeerId }>;
+}
+
+/** A fetch whose content is known. Its bytes can be read while they arrive. */
+export class Transfer extends EventTarget {
+  private constructor();
+  readonly content: Content;
+  readonly progress: Progress;
+  /** When all is held. Need not be listened to. */
+  readonly done: Promise<Content>;
+  /** The bytes in order, from the store, each chunk as soon as it is held. */
+  stream(): ReadableStream<Uint8Array<ArrayBuffer>>;
+  /** All bytes, with the content's media type. Large ones do not sit in memory. */
+  blob(): Promise<Blob>;
+  arrayBuffer(): Promise<ArrayBuffer>;
+  /** All bytes, as UTF-8. */
+  text(): Promise<string>;
+  addEventListener<T extends keyof TransferEvents>(type: T, listener: (this: Transfer, event: TransferEvents[T]) => void, options?: boolean | AddEventListenerOptions): void;
+  addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
+  removeEventListener<T extends keyof TransferEvents>(type: T, listener: (this: Transfer, event: TransferEvents[T]) => void, options?: boolean | EventListenerOptions): void;
+  removeEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | EventListenerOptions): void;
+}
+
+export interface PeerEvents {
+  state: CustomEvent<{ state: State }>;
+  'peer-join': CustomEvent<{ peer: PeerId }>;
+  'peer-leave': CustomEvent<{ peer: PeerId }>;
+  /** What a peer offers changed; see `catalog()`. */
+  catalog: CustomEvent<{ peer: PeerId }>;
+  /** What is held here changed. */
+  content: CustomEvent<{ content: Content; removed: boolean }>;
+  /** Something is fetched that was not asked for here: in another tab, before the page was
+   *  last closed, or by `replicate`. */
+  transfer: CustomEvent<{ transfer: Transfer }>;
+  /** Something failed that no call was waiting for. */
+  error: CustomEvent<ShoalError>;
+}
+
+/** This page among the peers of a namespace. */
+export class Peer extends EventTarget {
+  private constructor();
+  /** Resolves when identity and store are open, offline too. */
+  static open(options?: OpenOptions): Promise<Peer>;
+  /** Changes only where the store is in memory and the engine had to be started again. */
+  readonly id: PeerId;
+  readonly state: State;
+  /**
+   * Shares bytes with the namespace, until they are removed. A file's name and type are
+   * taken over unless others are given.
+   */
+  publish(data: Blob | ArrayBuffer | Uint8Array | string, options?: PublishOptions): Promise<Content>;
+  /**
+   * Fetches a content, and shares it from then on. Like `window.fetch`, it resolves when
+   * size and name are known, and the bytes follow. Waits for a holder until `timeout` or
+   * `signal` ends it.
+   */
+  fetch(key: Key, options?: FetchOptions): Promise<Transfer>;
+  peers(): Promise<PeerInfo[]>;
+  /** What a peer offers. */
+  catalog(peer: PeerId, options?: { signal?: AbortSignal }): Promise<Content[]>;
+  /** What is held here, complete or in part. */
+  contents(): Promise<Content[]>;
+  /** Stops sharing a content and deletes it. */
+  remove(key: Key): Promise<void>;
+  /** Takes leave. Running calls are rejected with `closed`. */
+  close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+  addEventListener<T extends keyof PeerEvents>(type: T, listener: (this: Peer, event: PeerEvents[T]) => void, options?: boolean | AddEventListenerOptions): void;
+  addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
+  removeEventListener<T extends keyof PeerEvents>(type: T, listener: (this: Peer, event: PeerEvents[T]) => void, options?: boolean | EventListenerOptions): void;
+  removeEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | EventListenerOptions): void;
+}

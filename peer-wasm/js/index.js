@@ -1,0 +1,5 @@
+/** Shoal: web pages share content with each other. */
+
+export { ShoalError } from './errors.js';
+export { Peer } from './peer.js';
+export { Transfer } from './transfer.js';

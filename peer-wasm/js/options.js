@@ -1,0 +1,186 @@
+/**
+ * What a page passes in, checked and brought into the form the engine takes, so that a
+ * mistake is named where it was made. What only the engine can judge (keys, the
+ * characters of a namespace, lengths of names) it judges.
+ */
+
+import { ShoalError, invalid } from './errors.js';
+
+/**
+ * @typedef {import('./index.js').OpenOptions} OpenOptions
+ * @typedef {{ engine: any, store: string | false, useWorker: boolean, signal?: AbortSignal }} Opening
+ */
+
+/** Where the server's socket is, and where its package. */
+const SOCKET = '/v1/socket';
+const PACKAGE = '/shoal/';
+
+const TEXTS = /** @type {const} */ (['name', 'type', 'title', 'description', 'language', 'date']);
+
+/**
+ * @param {OpenOptions} options
+ * @returns {Opening}
+ */
+export function readOptions(options) {
+  if (typeof options !== 'object' || options === null) throw invalid('the options are no object');
+  const { rendezvous, namespace = 'public', store = 'shoal', iceServers, worker = true, syncInterval, replicate = 'none', uploadLimit, signal } = options;
+  if (typeof namespace !== 'string') throw invalid('`namespace` is no string');
+  if (store !== false && (typeof store !== 'string' || store === '')) throw invalid('`store` is neither the name of a database nor false');
+  if (typeof worker !== 'boolean') throw invalid('`worker` is neither true nor false');
+  checkPositive('syncInterval', syncInterval, 'milliseconds');
+  checkPositive('uploadLimit', uploadLimit, 'bytes a second');
+  checkSignal(signal);
+  return {
+    engine: {
+      rendezvous: rendezvousUrl(rendezvous),
+      namespace,
+      iceServers: iceServers === undefined ? undefined : readIceServers(iceServers),
+      syncInterval,
+      replicate: readReplicate(replicate),
+      uploadLimit: uploadLimit ?? null,
+    },
+    store,
+    useWorker: worker,
+    signal,
+  };
+}
+
+/** Throws where peers cannot be. */
+export function checkSupport() {
+  const missing = ['RTCPeerConnection', 'WebAssembly', 'Worker', 'MessageChannel'].filter((name) => !(name in globalThis));
+  if (missing.length > 0) throw new ShoalError('unsupported', `Shoal needs ${missing.join(', ')}, which this browser does not have or has switched off.`);
+}
+
+/** @param {unknown} signal */
+export function checkSignal(signal) {
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalid('`signal` is no AbortSignal');
+}
+
+/** @param {unknown} call @param {string} name */
+export function checkCallback(call, name) {
+  if (call !== undefined && typeof call !== 'function') throw invalid(`\`${name}\` is no function`);
+}
+
+/**
+ * @param {unknown} key
+ * @returns {string}
+ */
+export function readKey(key) {
+  if (typeof key !== 'string') throw new ShoalError('invalid-key', 'A content key is a string (bafkr4i…).');
+  return key;
+}
+
+/**
+ * What to publish, as it is now: the page may change its buffer right after.
+ *
+ * @param {unknown} data
+ * @returns {Blob}
+ */
+export function readData(data) {
+  if (data instanceof Blob) return data;
+  if (typeof data === 'string' || data instanceof ArrayBuffer || data instanceof Uint8Array) {
+    try {
+      return new Blob([/** @type {BlobPart} */ (data)]);
+    } catch (error) {
+      throw new ShoalError('invalid-argument', 'What is to be published cannot be copied (shared or detached memory).', { cause: error });
+    }
+  }
+  throw invalid('what is to be published is no Blob, ArrayBuffer, Uint8Array or string');
+}
+
+/**
+ * @param {any} said
+ * @param {unknown} data a file brings its name and type along, and a text is one
+ * @returns {import('./index.js').Metadata}
+ */
+export function readMetadata(said, data) {
+  /** @type {import('./index.js').Metadata} */
+  const metadata = {};
+  if (data instanceof File) metadata.name = data.name;
+  if (data instanceof Blob && data.type !== '') metadata.type = data.type;
+  if (typeof data === 'string') metadata.type = 'text/plain';
+  for (const name of TEXTS) {
+    if (said[name] === undefined) continue;
+    if (typeof said[name] !== 'string') throw invalid(`\`${name}\` is no string`);
+    metadata[name] = said[name];
+  }
+  const { keywords } = said;
+  if (keywords === undefined) return metadata;
+  if (!isListOfStrings(keywords)) throw invalid('`keywords` is no list of strings');
+  return { ...metadata, keywords: [...keywords] };
+}
+
+/**
+ * The WebSocket of a rendezvous server, from its address or the socket's.
+ *
+ * @param {unknown} said
+ * @returns {string | null}
+ */
+function rendezvousUrl(said) {
+  if (said === null) return null;
+  const url = said === undefined ? serverOfPackage() : parseUrl(said);
+  const scheme = { 'http:': 'ws:', 'https:': 'wss:', 'ws:': 'ws:', 'wss:': 'wss:' }[url.protocol];
+  if (!scheme) throw invalid(`\`rendezvous\` is an address of ${url.protocol}, not of https: or wss:`);
+  if (url.username || url.password) throw invalid('`rendezvous` has a user or a password, which browsers do not send');
+  // Changing `protocol` from http: to ws: is not allowed everywhere.
+  return `${scheme}//${url.host}${url.pathname === '/' ? SOCKET : url.pathname}${url.search}`;
+}
+
+/** @param {unknown} said */
+function parseUrl(said) {
+  try {
+    return new URL(String(said), location.href);
+  } catch {
+    throw invalid('`rendezvous` is no address');
+  }
+}
+
+/** The server this module came from, if it came from one. */
+function serverOfPackage() {
+  const here = import.meta.url;
+  const folder = new URL('.', here);
+  if (folder.pathname !== PACKAGE || !folder.protocol.startsWith('http')) {
+    throw invalid('`rendezvous` must be said where the package is not loaded from a Shoal server: its address, as `https://shoal.example`, or null for none');
+  }
+  return new URL(folder.origin);
+}
+
+/** @param {unknown} servers */
+function readIceServers(servers) {
+  if (!Array.isArray(servers)) throw invalid('`iceServers` is no list');
+  return servers.map((server) => {
+    const urls = typeof server?.urls === 'string' ? [server.urls] : server?.urls;
+    if (!isListOfStrings(urls)) throw invalid('an entry of `iceServers` has no `urls`');
+    const { username, credential } = server;
+    return { urls: [...urls], ...(username !== undefined && { username: String(username) }), ...(credential !== undefined && { credential: String(credential) }) };
+  });
+}
+
+/** @param {any} rule */
+function readReplicate(rule) {
+  if (rule === 'none') return null;
+  if (typeof rule !== 'object' || rule === null) throw invalid('`replicate` is neither \'none\' nor a rule');
+  const { budget, match = {} } = rule;
+  if (!Number.isSafeInteger(budget) || budget < 0) throw invalid('`replicate.budget` is no number of bytes');
+  const { type, keywords, peer } = match;
+  for (const [name, value] of Object.entries({ type, peer })) {
+    if (value !== undefined && typeof value !== 'string') throw invalid(`\`replicate.match.${name}\` is no string`);
+  }
+  if (keywords !== undefined && !isListOfStrings(keywords)) throw invalid('`replicate.match.keywords` is no list of strings');
+  const said = Object.entries({ type, keywords, peer }).filter(([, value]) => value !== undefined);
+  return { budget, match: Object.fromEntries(said) };
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} value
+ * @param {string} unit
+ */
+function checkPositive(name, value, unit) {
+  if (value !== undefined && !(typeof value === 'number' && value > 0)) throw invalid(`\`${name}\` is no number of ${unit}`);
+}
+
+/** @param {unknown} value @returns {value is string[]} */
+function isListOfStrings(value) {
+  return Array.isArray(value) && value.every((entry) => typeof entry === 'string');
+}

@@ -1,0 +1,323 @@
+/** The peer as a page sees it: calls in, events out. The engine does the work. */
+
+import { Connection } from './connection.js';
+import { ShoalError, fromPlain } from './errors.js';
+import { checkCallback, checkSignal, checkSupport, readData, readKey, readMetadata, readOptions } from './options.js';
+import { Tab } from './tab.js';
+import { Transfer } from './transfer.js';
+
+/**
+ * @typedef {import('./index.js').Content} Content
+ * @typedef {import('./index.js').Progress} Progress
+ * @typedef {import('./transfer.js').Control} Control
+ */
+
+/** Only `open` makes peers. */
+const OPENING = Symbol('opening');
+
+/** Not in every browser; where it is missing, nothing asks for it. */
+const asyncDispose = Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose');
+
+/** Events: `state`, `peer-join`, `peer-leave`, `catalog`, `content`, `transfer`, `error`. */
+export class Peer extends EventTarget {
+  #id = '';
+  /** @type {import('./index.js').State} */
+  #state = 'connecting';
+  #connection;
+  #leave;
+  /** Settles with the first answer of an engine. */
+  #opened = /** @type {PromiseWithResolvers<void>} */ ({});
+  #isOpen = false;
+  /** The running transfers of each key. @type {Map<string, Set<Control>>} */
+  #transfers = new Map();
+  /** Fetches of which nothing is known yet, and whom to tell. @type {Map<string, Set<(progress: Progress) => void>>} */
+  #searches = new Map();
+  /** Last heard of what is fetched. @type {Map<string, Progress>} */
+  #progress = new Map();
+  /** Keys of which old news may still be on its way. @type {Map<string, number>} */
+  #stale = new Map();
+
+  /**
+   * @param {import('./index.js').OpenOptions} [options]
+   * @returns {Promise<Peer>}
+   */
+  static async open(options = {}) {
+    const opening = readOptions(options);
+    checkSupport();
+    const { signal } = opening;
+    signal?.throwIfAborted();
+    const peer = new Peer(OPENING, opening);
+    const abort = () => peer.#opened.reject(signal?.reason);
+    signal?.addEventListener('abort', abort);
+    try {
+      await peer.#opened.promise;
+    } catch (error) {
+      // Not awaited: who waits no longer should not wait for this.
+      peer.close();
+      throw error;
+    } finally {
+      signal?.removeEventListener('abort', abort);
+    }
+    return peer;
+  }
+
+  /**
+   * @param {symbol} opening
+   * @param {import('./options.js').Opening} options
+   */
+  constructor(opening, { engine, store, useWorker }) {
+    if (opening !== OPENING) throw new TypeError('A peer is made by `await Peer.open()`.');
+    super();
+    this.#opened.promise = new Promise((resolve, reject) => Object.assign(this.#opened, { resolve, reject }));
+    this.#connection = new Connection(engine, {
+      attached: ({ id, state }) => {
+        this.#id = id;
+        this.#isOpen = true;
+        this.#changeState(state);
+        this.#opened.resolve();
+      },
+      refused: (error) => {
+        if (this.#isOpen) this.#say('error', error);
+        else this.#opened.reject(error);
+      },
+      lost: (crash) => {
+        if (!this.#isOpen) return;
+        this.#changeState('connecting');
+        if (crash) this.#say('error', crash);
+      },
+      event: (message) => this.#hear(message),
+    });
+    this.#leave = Tab.enter(this.#connection, { store, useWorker });
+  }
+
+  get id() {
+    return this.#id;
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  /**
+   * @param {Blob | ArrayBuffer | Uint8Array | string} data
+   * @param {import('./index.js').PublishOptions} [options]
+   * @returns {Promise<Content>}
+   */
+  async publish(data, options = {}) {
+    const { signal, onprogress } = options;
+    checkSignal(signal);
+    checkCallback(onprogress, 'onprogress');
+    const args = { data: readData(data), metadata: readMetadata(options, data) };
+    return this.#connection.call('publish', args, { signal, onprogress: onprogress && guarded(onprogress) });
+  }
+
+  /**
+   * @param {string} key
+   * @param {import('./index.js').FetchOptions} [options]
+   * @returns {Promise<Transfer>}
+   */
+  async fetch(key, { signal, timeout, onprogress } = {}) {
+    readKey(key);
+    checkSignal(signal);
+    checkCallback(onprogress, 'onprogress');
+    if (timeout !== undefined && !(timeout >= 0)) throw new ShoalError('invalid-argument', '`timeout` is no number of milliseconds');
+    signal?.throwIfAborted();
+
+    /** @type {Control | undefined} */
+    let control;
+    const call = this.#connection.begin('fetch', { key }, (error) => control?.fail(error));
+    const tell = onprogress && guarded(onprogress);
+    const stopSearch = this.#search(key, tell);
+    const abort = () => call.reject(signal?.reason);
+    signal?.addEventListener('abort', abort);
+    const timer = timeout === undefined || timeout === Infinity ? undefined : setTimeout(() => {
+      call.reject(new ShoalError('timeout', `No holder of ${key} was found within ${timeout} ms.`));
+    }, timeout);
+    /** @type {Content} */
+    let content;
+    try {
+      content = await call.answer;
+    } catch (error) {
+      this.#end(key, call);
+      throw error;
+    } finally {
+      stopSearch();
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', abort);
+    }
+
+    const transfer = this.#transfer(key, content, (made) => { control = made; });
+    if (tell) transfer.addEventListener('progress', () => tell(transfer.progress));
+    const stop = () => {
+      control?.fail(signal?.reason);
+      this.#end(key, call);
+    };
+    signal?.addEventListener('abort', stop);
+    transfer.done.catch(() => {}).finally(() => {
+      signal?.removeEventListener('abort', stop);
+      this.#connection.forget(call);
+    });
+    return transfer;
+  }
+
+  /** @returns {Promise<import('./index.js').PeerInfo[]>} */
+  async peers() {
+    return this.#connection.call('peers');
+  }
+
+  /**
+   * @param {string} peer
+   * @param {{ signal?: AbortSignal }} [options]
+   * @returns {Promise<Content[]>}
+   */
+  async catalog(peer, { signal } = {}) {
+    checkSignal(signal);
+    return this.#connection.call('catalog', { peer }, { signal });
+  }
+
+  /** @returns {Promise<Content[]>} */
+  async contents() {
+    return this.#connection.call('contents');
+  }
+
+  /** @param {string} key */
+  async remove(key) {
+    await this.#connection.call('remove', { key: readKey(key) });
+  }
+
+  async close() {
+    this.#connection.close();
+    const closed = new ShoalError('closed', 'The peer is closed.');
+    this.#opened.reject(closed);
+    this.#opened.promise.catch(() => {});
+    for (const running of this.#transfers.values()) {
+      for (const control of running) control.fail(closed);
+    }
+    this.#transfers.clear();
+    this.#changeState('closed');
+    await this.#leave();
+  }
+
+  async [asyncDispose]() {
+    await this.close();
+  }
+
+  /** @param {any} message an event of the engine */
+  #hear(message) {
+    const { event, ...detail } = message;
+    if (event === 'state') this.#changeState(detail.state);
+    else if (event === 'progress') this.#progressed(detail);
+    else if (event === 'chunk') this.#transfers.get(detail.key)?.forEach((control) => control.chunk(detail.index, detail.peer));
+    else if (event === 'error') this.#say('error', fromPlain(detail.error));
+    else if (event === 'content') this.#contentChanged(detail);
+    else if (event === 'peer-join' || event === 'peer-leave' || event === 'catalog') this.#say(event, detail);
+  }
+
+  /** @param {{ key: string, progress: Progress, content?: Content }} news */
+  #progressed({ key, progress, content }) {
+    const running = this.#transfers.get(key);
+    const searches = this.#searches.get(key);
+    if (progress.state === 'done') this.#progress.delete(key);
+    else this.#progress.set(key, progress);
+    running?.forEach((control) => control.update(progress, content));
+    searches?.forEach((tell) => tell(progress));
+    const isNew = !running && !searches && !this.#stale.has(key) && progress.state !== 'done';
+    if (isNew && content) this.#say('transfer', { transfer: this.#transfer(key, content) });
+  }
+
+  /** @param {{ content: Content, removed: boolean }} detail */
+  #contentChanged(detail) {
+    if (detail.removed) {
+      const gone = new ShoalError('not-held', 'It was removed while it was fetched.');
+      this.#transfers.get(detail.content.key)?.forEach((control) => control.fail(gone));
+    }
+    this.#say('content', detail);
+  }
+
+  /**
+   * Makes a transfer and moves it on with what is heard of its key, until it is over.
+   *
+   * @param {string} key
+   * @param {Content} content
+   * @param {(control: Control) => void} [take]
+   */
+  #transfer(key, content, take) {
+    /** @param {number} index @param {AbortSignal} signal */
+    const read = (index, signal) => this.#connection.call('read', { key, index }, { signal });
+    return new Transfer(content, this.#progress.get(key), read, (control) => {
+      take?.(control);
+      const running = this.#transfers.get(key) ?? new Set();
+      this.#transfers.set(key, running.add(control));
+      const over = () => {
+        running.delete(control);
+        if (running.size === 0 && this.#transfers.get(key) === running) this.#transfers.delete(key);
+      };
+      control.done.then(over, over);
+    });
+  }
+
+  /**
+   * Tells of a fetch before there is a transfer.
+   *
+   * @param {string} key
+   * @param {(progress: Progress) => void} [tell]
+   */
+  #search(key, tell = () => {}) {
+    /** @param {Progress} progress */
+    const each = (progress) => tell(progress);
+    const searches = this.#searches.get(key) ?? new Set();
+    this.#searches.set(key, searches.add(each));
+    return () => {
+      searches.delete(each);
+      if (searches.size === 0 && this.#searches.get(key) === searches) this.#searches.delete(key);
+    };
+  }
+
+  /**
+   * Takes a fetch back. What is already on its way about it is no news of another fetch.
+   *
+   * @param {string} key
+   * @param {ReturnType<Connection['begin']>} call
+   */
+  #end(key, call) {
+    this.#connection.end(call);
+    this.#stale.set(key, (this.#stale.get(key) ?? 0) + 1);
+    const settled = () => {
+      const left = (this.#stale.get(key) ?? 1) - 1;
+      if (left > 0) this.#stale.set(key, left);
+      else this.#stale.delete(key);
+    };
+    // Answers and events keep their order.
+    this.#connection.call('ping').then(settled, settled);
+  }
+
+  /** @param {import('./index.js').State} state */
+  #changeState(state) {
+    if (this.#state === state || this.#state === 'closed') return;
+    this.#state = state;
+    this.#say('state', { state });
+  }
+
+  /**
+   * @param {string} type
+   * @param {any} detail
+   */
+  #say(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+/**
+ * A callback whose errors are the page's, not the transfer's.
+ *
+ * @param {(progress: Progress) => void} call
+ */
+function guarded(call) {
+  return (/** @type {Progress} */ progress) => {
+    try {
+      call(progress);
+    } catch (error) {
+      reportError(error);
+    }
+  };
+}

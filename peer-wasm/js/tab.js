@@ -1,0 +1,338 @@
+/**
+ * A tab's part in the one engine of a store.
+ *
+ * All tabs that use a store wait for one lock; who gets it hosts the engine. Each tab
+ * gives its clients a port to the engine, wherever that is, and a new port when the
+ * engine is another. A tab whose host does not answer, while somebody looks at it, takes
+ * the lock away: the host may be frozen, and the store lets only the newest engine write.
+ *
+ * Where there is nothing to share (a store in memory) or nobody to share it with
+ * (plain-HTTP and opaque origins have no locks), a tab is made for each client and hosts
+ * at once.
+ */
+
+import { ShoalError } from './errors.js';
+import { Host } from './host.js';
+import { CommonChannel, TabPort, clientLock, hostLock, newName } from './port.js';
+
+/** @typedef {import('./connection.js').Connection} Connection */
+
+/** How often a sign of life is asked for while somebody looks at the page, in milliseconds. */
+const PULSE = 1000;
+/** How many may stay unanswered: those of an engine elsewhere, whose tab may be frozen. They
+ *  are counted, not timed, so that a machine that stood still takes no engine away. */
+const SILENCE_ELSEWHERE = 3;
+/** And those of this tab's own, which can only be busy or hang. A guess. */
+const SILENCE_HERE = 10;
+/** Longest random wait before taking over, so that not all tabs do, in milliseconds. A guess. */
+const HESITATION = 500;
+/** Shortest and longest wait before an engine is started again that did not live long. */
+const RESTART = { first: 500, longest: 30_000 };
+/** An engine that lived so long is started again at once, in milliseconds. A guess. */
+const LONG_LIFE = 60_000;
+
+/** @type {Map<string, Tab>} */
+const tabs = new Map();
+
+export class Tab {
+  /** @type {Map<string, Connection>} */
+  #clients = new Map();
+  /** End the lock each client holds. @type {Map<string, () => void>} */
+  #leaving = new Map();
+  /** @type {Host | undefined} */
+  #host;
+  #startedAt = 0;
+  #restarts = 0;
+  /** @type {CommonChannel | undefined} */
+  #common;
+  /** Ends what belongs to being awake: listeners, timers, locks that are waited for. */
+  #awake = new AbortController();
+  /** Ends waiting for the host's lock. */
+  #waiting = new AbortController();
+  #takesOver = false;
+  #hesitates = false;
+  /** Gives the host's lock back. */
+  #release = () => {};
+  #store;
+  #useWorker;
+  #isShared;
+
+  /**
+   * Gives a client a port to the engine of a store, now and whenever there is another one.
+   *
+   * @param {Connection} connection
+   * @param {{ store: string | false, useWorker: boolean }} how
+   * @returns {() => Promise<void>} takes the client out
+   */
+  static enter(connection, { store, useWorker }) {
+    const isShared = store !== false && canShare();
+    const found = isShared ? tabs.get(store) : undefined;
+    // Without locks two engines would fight for the store.
+    const tab = found ?? new Tab(isShared ? store : false, useWorker, isShared);
+    if (isShared) tabs.set(store, tab);
+    const name = newName();
+    tab.#clients.set(name, connection);
+    tab.#admit(name, connection);
+    return () => tab.#leave(name);
+  }
+
+  /**
+   * @param {string | false} store
+   * @param {boolean} useWorker
+   * @param {boolean} isShared
+   */
+  constructor(store, useWorker, isShared) {
+    this.#store = store;
+    this.#useWorker = useWorker;
+    this.#isShared = isShared;
+    addEventListener('pagehide', this.#sleep);
+    addEventListener('pageshow', this.#wake);
+    this.#rise();
+  }
+
+  get #name() {
+    return String(this.#store);
+  }
+
+  /** Begins to take part. */
+  #rise() {
+    this.#awake = new AbortController();
+    const { signal } = this.#awake;
+    addEventListener('online', () => this.#forAll((client) => client.wake()), { signal });
+    document.addEventListener('visibilitychange', () => {
+      if (!document.hidden) this.#forAll((client) => client.wake());
+    }, { signal });
+    const pulse = setInterval(() => this.#pulse(), PULSE);
+    signal.addEventListener('abort', () => clearInterval(pulse));
+    if (!this.#isShared) {
+      this.#serve();
+      return;
+    }
+    this.#common = new CommonChannel(this.#name, (said) => this.#hear(said), (said) => this.#hearOther(said));
+    this.#contend(signal);
+  }
+
+  /** The page is put aside: for good, or to be shown again as it is (bfcache). */
+  #sleep = () => {
+    this.#awake.abort();
+    this.#waiting.abort();
+    this.#host?.abandon();
+    this.#host = undefined;
+    this.#release();
+    for (const leave of this.#leaving.values()) leave();
+    this.#leaving.clear();
+    this.#forAll((client) => client.disconnect());
+    this.#common?.close();
+  };
+
+  #wake = () => {
+    if (!this.#awake.signal.aborted) return;
+    this.#rise();
+    for (const [name, client] of this.#clients) this.#admit(name, client);
+  };
+
+  /**
+   * @param {string} name
+   * @param {Connection} client
+   */
+  #admit(name, client) {
+    if (!this.#isShared) {
+      if (this.#host && !client.hasPort) client.connect(this.#host.connect());
+      return;
+    }
+    const { signal } = this.#awake;
+    navigator.locks.request(clientLock(name), { signal }, () => {
+      if (!this.#clients.has(name) || signal.aborted) return undefined;
+      this.#introduce(name, client);
+      return new Promise((resolve) => { this.#leaving.set(name, () => resolve(undefined)); });
+    }).catch(() => {}); // Aborted: it asks again when the page is shown.
+  }
+
+  /** @param {string} name */
+  async #leave(name) {
+    if (!this.#clients.delete(name)) return;
+    this.#leaving.get(name)?.();
+    this.#leaving.delete(name);
+    if (this.#clients.size > 0) return;
+    removeEventListener('pagehide', this.#sleep);
+    removeEventListener('pageshow', this.#wake);
+    if (tabs.get(this.#name) === this) tabs.delete(this.#name);
+    this.#awake.abort();
+    this.#waiting.abort();
+    this.#common?.close();
+    const host = this.#host;
+    this.#host = undefined;
+    await host?.stop();
+    this.#release();
+  }
+
+  /**
+   * Waits for its turn to host, over and over.
+   *
+   * @param {AbortSignal} signal
+   */
+  async #contend(signal) {
+    while (!signal.aborted) {
+      this.#waiting = new AbortController();
+      const options = this.#takesOver ? { steal: true } : { signal: this.#waiting.signal };
+      this.#takesOver = false;
+      try {
+        await navigator.locks.request(hostLock(this.#name), options, () => this.#hold(signal));
+      } catch (error) {
+        if (this.#host) {
+          this.#resign();
+        } else if (!this.#waiting.signal.aborted && !signal.aborted) {
+          const why = new ShoalError('unsupported', 'The browser does not let this page use locks, by which tabs agree on one engine; `store: false` needs none.', { cause: error });
+          this.#forAll((client) => client.refuse(why));
+          return;
+        }
+      }
+    }
+  }
+
+  /**
+   * Hosts as long as the promise is pending.
+   *
+   * @param {AbortSignal} signal
+   */
+  #hold(signal) {
+    if (signal.aborted) return undefined;
+    const held = new Promise((resolve) => { this.#release = () => resolve(undefined); });
+    this.#serve();
+    return held;
+  }
+
+  /** Another tab hosts now. */
+  #resign() {
+    this.#host?.abandon();
+    this.#host = undefined;
+    this.#release();
+    this.#forAll((client, name) => {
+      client.disconnect();
+      this.#introduce(name, client);
+    });
+  }
+
+  #serve() {
+    this.#startedAt = performance.now();
+    const host = new Host({ store: this.#store, isShared: this.#isShared, useWorker: this.#useWorker }, {
+      died: (error) => {
+        this.#common?.say({ type: 'crashed', engine: host.name });
+        this.#forAll((client) => client.disconnect(error));
+        this.#serveAgain();
+      },
+      // The clients are told why, as they ask to be attached.
+      failed: () => {
+        host.abandon();
+        this.#serveAgain();
+      },
+      superseded: () => this.#resign(),
+    });
+    this.#host = host;
+    this.#forAll((client) => client.connect(host.connect()));
+  }
+
+  /** At once if the last one lived long, later and later if not. */
+  #serveAgain() {
+    const gone = this.#host;
+    if (performance.now() - this.#startedAt > LONG_LIFE) this.#restarts = 0;
+    const wait = this.#restarts === 0 ? 0 : Math.min(RESTART.first * 2 ** (this.#restarts - 1), RESTART.longest);
+    this.#restarts += 1;
+    const timer = setTimeout(() => {
+      if (this.#host === gone) this.#serve();
+    }, wait);
+    this.#awake.signal.addEventListener('abort', () => clearTimeout(timer));
+  }
+
+  /** @param {import('./port.js').Announcement} said */
+  #hear({ type, client: name = '', engine = '' }) {
+    const client = this.#clients.get(name);
+    if (type === 'hello') {
+      // An engine that is being loaded hears nothing yet.
+      if (this.#host && !this.#host.isListening) this.#common?.say({ type: 'starting', client: name });
+    } else if (type === 'here') {
+      if (engine === this.#host?.name) return;
+      if (this.#host) return; // The theft of the lock is noticed on its own.
+      this.#forAll((each, of) => {
+        each.disconnect();
+        this.#introduce(of, each);
+      });
+    } else if (type === 'crashed') {
+      if (this.#host) return;
+      this.#forAll((each) => each.disconnect(new ShoalError('engine-crashed', 'The engine ended unexpectedly and is started again by another tab.')));
+    } else if (!client || this.#host) {
+      return;
+    } else if (type === 'starting') {
+      client.silence = 0;
+    } else if (type === 'welcome') {
+      client.silence = 0;
+      if (!client.hasPort) client.connect(new TabPort(this.#name, name, engine));
+      else if (!client.isAttached) client.attach();
+    }
+  }
+
+  /** @param {import('./port.js').Announcement} said of another version */
+  #hearOther({ type, shoal }) {
+    if (type === 'hello' || type === 'starting' || this.#host) return;
+    const error = new ShoalError('unsupported', `Another tab of this site runs another version of Shoal (tabs speak version ${shoal} there): close it, or reload both.`);
+    this.#forAll((client) => client.refuse(error));
+  }
+
+  /**
+   * Asks for the engine, wherever it is.
+   *
+   * @param {string} name
+   * @param {Connection} client
+   */
+  #introduce(name, client) {
+    if (client.hasPort) return;
+    if (this.#host) client.connect(this.#host.connect());
+    else this.#common?.say({ type: 'hello', client: name });
+  }
+
+  #pulse() {
+    if (document.hidden) return;
+    if (this.#isSilent() && !this.#hesitates) {
+      if (this.#host) this.#host.die('it does not answer.');
+      else if (this.#isShared) this.#takeOver();
+    }
+    this.#forAll((client, name) => {
+      client.silence += 1;
+      if (this.#host && !this.#host.isListening) client.silence = 0;
+      if (client.hasPort) client.ping();
+      // Also one who has a port and no answer: the engine may not have heard.
+      if (!client.isAttached && !this.#host) this.#common?.say({ type: 'hello', client: name });
+    });
+  }
+
+  #isSilent() {
+    const limit = this.#host ? SILENCE_HERE : SILENCE_ELSEWHERE;
+    return [...this.#clients.values()].some((client) => client.silence >= limit);
+  }
+
+  /** Takes the lock from a host that does not answer, if it still does not. */
+  #takeOver() {
+    const { signal } = this.#awake;
+    this.#hesitates = true;
+    setTimeout(() => {
+      this.#hesitates = false;
+      if (signal.aborted || this.#host || !this.#isSilent()) return;
+      this.#takesOver = true;
+      this.#forAll((client) => {
+        client.silence = 0;
+        client.disconnect();
+      });
+      this.#waiting.abort();
+    }, Math.random() * HESITATION);
+  }
+
+  /** @param {(client: Connection, name: string) => void} work */
+  #forAll(work) {
+    for (const [name, client] of this.#clients) work(client, name);
+  }
+}
+
+/** Whether tabs can agree on one engine here. */
+function canShare() {
+  return 'locks' in navigator && 'BroadcastChannel' in globalThis && location.origin !== 'null';
+}

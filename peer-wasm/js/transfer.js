@@ -1,0 +1,143 @@
+/** One fetch: how far it is, and its bytes, read chunk by chunk out of the store. */
+
+/**
+ * @typedef {import('./index.js').Content} Content
+ * @typedef {import('./index.js').Progress} Progress
+ */
+
+/** Bytes of a chunk: fixed in version 1 of the protocol. */
+const CHUNK = 262_144;
+
+/** Chunks asked for before they are read, so that the reader does not wait for each. A
+ *  guess: a megabyte. */
+const AHEAD = 4;
+
+/**
+ * @typedef {object} Control
+ * @property {(progress: Progress, content?: Content) => void} update
+ * @property {(index: number, peer: string) => void} chunk
+ * @property {(error: unknown) => void} fail
+ * @property {Promise<Content>} done
+ */
+
+/** Events: `progress`, `chunk`. */
+export class Transfer extends EventTarget {
+  #content;
+  #progress;
+  #read;
+  /** Rejects when the transfer fails. @type {Promise<Content>} */
+  #done;
+  #settle = { isOver: false, resolve: (/** @type {Content} */ _) => {}, reject: (/** @type {unknown} */ _) => {} };
+  #failed = new AbortController();
+
+  /**
+   * Made by `Peer`.
+   *
+   * @param {Content} content
+   * @param {Progress | undefined} progress
+   * @param {(index: number, signal: AbortSignal) => Promise<ArrayBuffer>} read waits for a chunk
+   * @param {(control: Control) => void} take gets what moves it on
+   */
+  constructor(content, progress, read, take) {
+    super();
+    this.#content = content;
+    this.#progress = progress ?? { state: 'fetching', held: content.held, size: content.size, rate: 0, sources: [] };
+    this.#read = read;
+    this.#done = new Promise((resolve, reject) => Object.assign(this.#settle, { resolve, reject }));
+    // Who does not ask how it ended need not be told.
+    this.#done.catch(() => {});
+    take({
+      update: (now, known) => this.#update(now, known),
+      chunk: (index, peer) => this.dispatchEvent(new CustomEvent('chunk', { detail: { index, peer } })),
+      fail: (error) => this.#fail(error),
+      done: this.#done,
+    });
+    if (content.held === content.size) this.#update({ ...this.#progress, state: 'done', held: content.size });
+  }
+
+  get content() {
+    return this.#content;
+  }
+
+  get progress() {
+    return this.#progress;
+  }
+
+  get done() {
+    return this.#done;
+  }
+
+  /**
+   * The bytes in order, each chunk as soon as it is held.
+   *
+   * @returns {ReadableStream<Uint8Array<ArrayBuffer>>}
+   */
+  stream() {
+    const chunks = Math.ceil(this.#content.size / CHUNK);
+    const cancelled = new AbortController();
+    const signal = AbortSignal.any([cancelled.signal, this.#failed.signal]);
+    /** @type {Promise<ArrayBuffer>[]} */
+    const ahead = [];
+    let next = 0;
+    return new ReadableStream({
+      pull: async (stream) => {
+        while (next < chunks && ahead.length < AHEAD) {
+          const chunk = this.#read(next, signal);
+          // The reader hears of it when it comes to this chunk.
+          chunk.catch(() => {});
+          ahead.push(chunk);
+          next += 1;
+        }
+        const first = ahead.shift();
+        if (!first) return stream.close();
+        try {
+          stream.enqueue(new Uint8Array(await first));
+        } catch (error) {
+          cancelled.abort(error);
+          throw error;
+        }
+        if (next === chunks && ahead.length === 0) stream.close();
+      },
+      cancel: (reason) => cancelled.abort(reason),
+    }, { highWaterMark: 0 });
+  }
+
+  /** Large ones are kept by the browser on disk, not in the page. */
+  async blob() {
+    const blob = await new Response(this.stream()).blob();
+    // Not as a header of the response: a peer's text may be none.
+    return blob.slice(0, blob.size, this.#content.type ?? '');
+  }
+
+  async arrayBuffer() {
+    return new Response(this.stream()).arrayBuffer();
+  }
+
+  async text() {
+    return new Response(this.stream()).text();
+  }
+
+  /**
+   * @param {Progress} progress
+   * @param {Content} [content]
+   */
+  #update(progress, content) {
+    if (this.#settle.isOver) return;
+    this.#progress = progress;
+    if (content) this.#content = content;
+    if (progress.state === 'done') {
+      this.#content = { ...this.#content, held: this.#content.size };
+      this.#settle.isOver = true;
+      this.#settle.resolve(this.#content);
+    }
+    this.dispatchEvent(new CustomEvent('progress', { detail: progress }));
+  }
+
+  /** @param {unknown} error */
+  #fail(error) {
+    if (this.#settle.isOver) return;
+    this.#settle.isOver = true;
+    this.#settle.reject(error);
+    this.#failed.abort(error);
+  }
+}
