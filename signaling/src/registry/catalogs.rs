@@ -86,13 +86,10 @@ impl HeldCatalog {
         max_bytes: usize,
     ) -> Result<Option<KeyChanges>, NotTaken> {
         let version = head.version();
-        if self.replica.newest().is_some_and(|newest| version < newest) {
-            // Overtaken on the way, its pages too.
-            return Ok(None);
-        }
         let before = self.replica.since();
         self.replica.offer(head)?;
-        if before == Some(version) {
+        if before == Some(version) || self.replica.newest() != Some(version) {
+            // Known, or overtaken on the way; its pages too.
             return Ok(None);
         }
         if self.upload.as_ref().is_none_or(|(of, _)| *of != version) {

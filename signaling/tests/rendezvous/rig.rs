@@ -1,6 +1,4 @@
-//! A server on a free port and clients that speak to it, for the tests beside this folder.
-
-#![allow(dead_code, reason = "each test file uses a part")]
+//! A server on a free port and clients that speak to it.
 
 use ed25519_dalek::{Signer, SigningKey};
 use futures_util::{SinkExt, StreamExt};
@@ -34,7 +32,14 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream, client_async,
-    tungstenite::{Message, client::IntoClientRequest},
+    tungstenite::{
+        Message,
+        client::IntoClientRequest,
+        protocol::frame::{
+            Frame,
+            coding::{Data, OpCode},
+        },
+    },
 };
 
 /// Nothing here takes so long unless it is broken.
@@ -121,7 +126,11 @@ impl Key {
     }
 
     pub fn sign<T: Payload>(&self, payload: &T) -> Signed {
-        let payload = payload.to_payload();
+        self.sign_text::<T>(payload.to_payload())
+    }
+
+    /// Signs a text that is not what its type says.
+    pub fn sign_text<T: Payload>(&self, payload: String) -> Signed {
         let sig = self.0.sign(&T::KIND.message(&payload));
         Signed {
             peer: self.id(),
@@ -316,6 +325,12 @@ impl Client {
             .unwrap();
     }
 
+    /// A text frame that holds no text.
+    pub async fn send_invalid_text(&mut self) {
+        let frame = Frame::message(vec![0xff, 0xfe], OpCode::Data(Data::Text), true);
+        self.send_raw(Message::Frame(frame)).await;
+    }
+
     /// Writes as long as the server takes it.
     pub async fn try_send(&mut self, message: PeerMessage) -> Result<(), ()> {
         let message = Message::text(message.to_text());
@@ -361,6 +376,29 @@ impl Client {
         }
     }
 
+    /// A receipt, before or after one change of the view.
+    pub async fn peers_and_receipt(&mut self) -> (u64, ReceiptStatus) {
+        match self.receive().await {
+            ServerMessage::Peers { .. } => self.receipt().await,
+            ServerMessage::Receipt { id, status } => {
+                self.peers().await;
+                (id, status)
+            }
+            other => panic!("expected peers and a receipt, got {other:?}"),
+        }
+    }
+
+    /// The next receipt; changes of the view are skipped.
+    pub async fn receive_but_peers(&mut self) -> (u64, ReceiptStatus) {
+        loop {
+            match self.receive().await {
+                ServerMessage::Peers { .. } => {}
+                ServerMessage::Receipt { id, status } => return (id, status),
+                other => panic!("expected a receipt, got {other:?}"),
+            }
+        }
+    }
+
     pub async fn signal(&mut self) -> (u64, Signal) {
         match self.receive().await {
             ServerMessage::Signal { id, signed } => (id, signed.open().unwrap()),
@@ -382,8 +420,7 @@ impl Client {
         }
     }
 
-    /// The messages of the answer to `get`: `find` goes after it and its answer before, so
-    /// the answer must be counted.
+    /// Asks for a catalog, and takes messages of the answer until it is enough.
     pub async fn catalogs(
         &mut self,
         peer: PeerId,

@@ -1,0 +1,13 @@
+//! The server as its peers see it: real sockets, real signatures, free ports.
+//!
+//! Nothing sleeps to wait: a client waits for the message that must come, or asks something
+//! else and knows by the answer that all before has been handled.
+
+mod catalogs;
+mod http;
+mod join;
+mod limits;
+mod process;
+mod relay;
+mod resume;
+mod rig;
