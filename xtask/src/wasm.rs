@@ -55,24 +55,23 @@ pub fn build() -> Result<PathBuf> {
 
 fn bind(compiled: &Path, out: &Path) -> Result<()> {
     // The module names the version of wasm-bindgen it was made for, and no other will do.
-    Inputs::new(&["wasm-bindgen"]).file(compiled)?.unless_done(
-        "wasm-bindgen",
-        &[&out.join(MODULE)],
-        || {
+    Inputs::new(&["wasm-bindgen", "with default path"])
+        .file(compiled)?
+        .unless_done("wasm-bindgen", &[&out.join(MODULE)], || {
             step("wasm-bindgen", || {
                 remove(out)?;
                 Bindgen::new()
                     .input_path(compiled)
                     .out_name("shoal_peer")
                     .web(true)?
+                    .omit_default_module_path(false)
                     .typescript(true)
                     .remove_name_section(true)
                     .remove_producers_section(true)
                     .keep_debug(false)
                     .generate(out)
             })
-        },
-    )?;
+        })?;
     Ok(())
 }
 
