@@ -5,8 +5,10 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 
-/** Bytes, brotli, all files together. WebTorrent is 56 KB, js-libp2p 128 KB. */
-const BUDGET = 110_000;
+/** Bytes, brotli, all files together: what no change may pass. Goes down in steps. */
+const BUDGET = 330_000;
+/** Where the budget is to end. WebTorrent is 56 KB, js-libp2p 128 KB, Helia 309 KB. */
+const GOAL = 110_000;
 
 const folder = process.argv[2];
 const names = readdirSync(folder, { recursive: true }).filter((name) => /\.(js|wasm)$/.test(name)).sort();
@@ -25,6 +27,7 @@ if (total[3] > BUDGET) {
   process.exit(1);
 }
 console.log(`    ${BUDGET - total[3]} bytes left of the budget of ${BUDGET}`);
+console.log(`    goal ${GOAL}: ${total[3] <= GOAL ? 'met' : 'missed'}`);
 
 function brotli(bytes) {
   const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length };
