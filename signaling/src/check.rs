@@ -79,12 +79,17 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// Longest message, in bytes. Those of parsers quote what they were given.
+    const MAX_MESSAGE: usize = 300;
+
     /// A fault with its words.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
+        let mut message = message.into();
+        if message.len() > Self::MAX_MESSAGE {
+            message.truncate(message.floor_char_boundary(Self::MAX_MESSAGE));
+            message.push('…');
         }
+        Self { code, message }
     }
 }
 

@@ -4,7 +4,7 @@
 //! The server is not trusted. It sees who signals whom and what public namespaces list; it
 //! never holds content, and everything peers claim reaches others under their own signature.
 //!
-//! A message goes through four modules, once: [`socket`] carries it, [`check`] turns it into
+//! A message goes through four modules, once: `socket` carries it, [`check`] turns it into
 //! a request with its signatures verified, [`registry`] decides, and what it wants sent is
 //! fetched by the sockets it concerns. [`limits`] names every bound. [`server`] has the
 //! routes and the accept loop, `files` what is served from the binary.

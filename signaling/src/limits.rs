@@ -9,6 +9,9 @@ use std::time::Duration;
 pub struct Limits {
     /// Most connections at once. Guess: 10 KiB each, and what a process may open.
     pub connections: usize,
+    /// Most sessions at once, those of peers that are away included. Guess: everybody comes
+    /// back once within a lease.
+    pub sessions: usize,
     /// A connection that has not joined by then is closed. Guess: a slow phone's round trips.
     pub join_timeout: Duration,
     /// Time between two `ping`s. Guess: shorter than most NATs forget an idle flow.
@@ -55,6 +58,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 20_000,
+            sessions: 40_000,
             join_timeout: Duration::from_secs(10),
             heartbeat: Duration::from_secs(15),
             pong_timeout: Duration::from_secs(30),

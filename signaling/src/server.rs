@@ -29,10 +29,13 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const HTTP_BUFFER: usize = 8 * 1024;
 /// How long to wait when no connection can be accepted, most likely for want of files. Guess.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long an answer that is under way may take when the server ends. Guess; browsers keep
+/// connections open on which they have not asked anything.
+const LAST_ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long the end of the server may take. Guess: closing all sockets, with a margin.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// All routes of the server.
+/// All routes of the server. Timers run only under [`run`].
 pub fn app(state: AppState) -> Router {
     Router::new()
         .route(rendezvous::PATH, get(socket::upgrade))
@@ -88,7 +91,7 @@ async fn serve_connection(
     stream: TcpStream,
     tls: Option<Tls>,
     app: Router,
-    closing: watch::Receiver<()>,
+    mut closing: watch::Receiver<()>,
 ) {
     // Signals are small and waited for.
     if let Err(error) = stream.set_nodelay(true) {
@@ -96,11 +99,17 @@ async fn serve_connection(
     }
     match tls {
         None => serve_http(stream, app, closing).await,
-        Some(tls) => match timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
-            Ok(Ok(stream)) => serve_http(stream, app, closing).await,
-            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-            Err(_) => tracing::debug!("a TLS handshake took too long"),
-        },
+        Some(tls) => {
+            let handshake = tokio::select! {
+                handshake = timeout(HEAD_TIMEOUT, tls.accept(stream)) => handshake,
+                _ = closing.changed() => return,
+            };
+            match handshake {
+                Ok(Ok(stream)) => serve_http(stream, app, closing).await,
+                Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+                Err(_) => tracing::debug!("a TLS handshake took too long"),
+            }
+        }
     }
 }
 
@@ -119,7 +128,10 @@ where
         ended = &mut connection => ended,
         _ = closing.changed() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            match timeout(LAST_ANSWER_TIMEOUT, connection).await {
+                Ok(ended) => ended,
+                Err(_) => return,
+            }
         }
     };
     if let Err(error) = ended {

@@ -57,6 +57,7 @@ fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
 }
 
 async fn serve(mut socket: WebSocket, state: AppState) {
+    let _open = state.count_socket();
     let mut connection = state.connect();
     let limits = &state.config().limits;
     let reason = exchange(&mut socket, &mut connection, limits).await;

@@ -89,13 +89,18 @@ impl AppState {
             hub.wakers.insert(id, waker.clone());
             (id, nonce)
         });
-        self.0.open_sockets.send_modify(|open| *open += 1);
         Connection {
             state: self.clone(),
             id,
             checker: Checker::new(self.config().identity, nonce),
             waker,
         }
+    }
+
+    /// Counts a socket until the guard is dropped.
+    pub(crate) fn count_socket(&self) -> OpenSocket {
+        self.0.open_sockets.send_modify(|open| *open += 1);
+        OpenSocket(self.clone())
     }
 
     /// Runs timers until the server ends.
@@ -149,6 +154,15 @@ impl AppState {
     }
 }
 
+/// A socket that is not closed yet.
+pub(crate) struct OpenSocket(AppState);
+
+impl Drop for OpenSocket {
+    fn drop(&mut self) {
+        self.0.0.open_sockets.send_modify(|open| *open -= 1);
+    }
+}
+
 /// A connection as its socket sees it. Dropped, it is gone from the registry.
 pub(crate) struct Connection {
     state: AppState,
@@ -195,6 +209,5 @@ impl Drop for Connection {
             hub.wakers.remove(&id);
             hub.registry.handle_disconnect(now, id);
         });
-        self.state.0.open_sockets.send_modify(|open| *open -= 1);
     }
 }

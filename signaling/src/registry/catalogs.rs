@@ -25,10 +25,24 @@ pub(super) struct HeldCatalog {
     pages: Vec<(Hash, Since)>,
     /// The contents listed, in order.
     keys: Vec<ContentKey>,
-    /// Bytes of the pages of the complete catalog.
+    /// Bytes of the complete catalog.
     bytes: usize,
-    /// The head that is being uploaded, and the bytes of each page that came for it.
-    upload: Option<(Since, BTreeMap<u16, usize>)>,
+    upload: Option<Upload>,
+}
+
+/// A head whose pages are still coming.
+#[derive(Clone, Debug)]
+struct Upload {
+    version: Since,
+    head: usize,
+    /// Bytes of each page that came. What a page is replaced by counts once.
+    pages: BTreeMap<u16, usize>,
+}
+
+impl Upload {
+    fn bytes(&self) -> usize {
+        self.head + self.pages.values().sum::<usize>()
+    }
 }
 
 /// What a new complete catalog changes in the index of providers.
@@ -87,22 +101,28 @@ impl HeldCatalog {
     ) -> Result<Option<KeyChanges>, NotTaken> {
         let version = head.version();
         let before = self.replica.since();
+        let head_bytes = head.signed().payload.len();
         self.replica.offer(head)?;
         if before == Some(version) || self.replica.newest() != Some(version) {
             // Known, or overtaken on the way; its pages too.
             return Ok(None);
         }
-        if self.upload.as_ref().is_none_or(|(of, _)| *of != version) {
-            self.upload = Some((version, BTreeMap::new()));
-        }
-        if let Some((_, sizes)) = &mut self.upload {
-            sizes.extend(pages.iter().map(|page| (page.page, page.text.len())));
-            if sizes.values().sum::<usize>() > max_bytes {
-                for page in pages {
-                    sizes.remove(&page.page);
-                }
-                return Err(NotTaken::TooLarge(max_bytes));
+        let upload = match &mut self.upload {
+            Some(upload) if upload.version == version => upload,
+            other => other.insert(Upload {
+                version,
+                head: head_bytes,
+                pages: BTreeMap::new(),
+            }),
+        };
+        upload
+            .pages
+            .extend(pages.iter().map(|page| (page.page, page.text.len())));
+        if upload.bytes() > max_bytes {
+            for page in pages {
+                upload.pages.remove(&page.page);
             }
+            return Err(NotTaken::TooLarge(max_bytes));
         }
         let added = self.replica.add_pages(pages);
         if self.replica.newest() != Some(version) || self.replica.since() == Some(version) {
@@ -128,11 +148,9 @@ impl HeldCatalog {
                 _ => (*hash, version),
             })
             .collect();
-        self.bytes = catalog
-            .page_texts()
-            .iter()
-            .map(|page| page.text.len())
-            .sum();
+        let pages = catalog.page_texts();
+        self.bytes = catalog.head().signed().payload.len()
+            + pages.iter().map(|page| page.text.len()).sum::<usize>();
         // Pages are in the order of their keys, and keys in a page too.
         let keys: Vec<ContentKey> = catalog.entries().map(|entry| entry.key).collect();
         let without = |from: &[ContentKey], other: &[ContentKey]| -> Vec<ContentKey> {
@@ -151,8 +169,7 @@ impl HeldCatalog {
 
     /// Bytes held for this catalog, whether complete or under way.
     pub fn bytes(&self) -> usize {
-        let upload = self.upload.iter().flat_map(|(_, sizes)| sizes.values());
-        self.bytes + upload.sum::<usize>()
+        self.bytes + self.upload.as_ref().map_or(0, Upload::bytes)
     }
 
     /// The version of the complete catalog.

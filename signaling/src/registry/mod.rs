@@ -162,10 +162,10 @@ impl Registry {
         };
         if self.closing || self.connections.len() >= self.limits.connections {
             let retry_after = self.retry_after();
-            connection.replies.push_back(ServerMessage::Error {
-                code: ErrorCode::Limit,
-                message: "this server has as many connections as it takes".into(),
-                retry_after: Some(retry_after),
+            connection.replies.push_back(if self.closing {
+                ServerMessage::Closing { retry_after }
+            } else {
+                busy("connections", retry_after)
             });
             connection.closing = true;
         } else {
@@ -359,6 +359,11 @@ impl Registry {
             .get(join.namespace())
             .and_then(|members| members.session_of(&join.peer()));
         let (id, resumed) = match known {
+            None if self.sessions.len() >= self.limits.sessions => {
+                let retry_after = self.retry_after();
+                self.reply(connection, busy("peers", retry_after));
+                return self.close(connection);
+            }
             None => (self.add_session(join), false),
             Some(id) => {
                 self.supersede(id);
@@ -654,7 +659,8 @@ impl Registry {
             let fault = limit(format!("a catalog here has at most {entries} entries"));
             return self.fault(connection, fault);
         }
-        let incoming: usize = pages.iter().map(|page| page.text.len()).sum();
+        let incoming =
+            head.signed().payload.len() + pages.iter().map(|page| page.text.len()).sum::<usize>();
         if self.catalog_bytes + incoming > self.limits.all_catalog_bytes {
             let fault = limit("this server holds as many catalogs as it can".into());
             return self.fault(connection, fault);
@@ -881,6 +887,15 @@ fn summary(session: &Session) -> PeerSummary {
     PeerSummary {
         peer: session.peer,
         catalog: session.catalog.as_ref().and_then(|held| held.since()),
+    }
+}
+
+/// The error of a server that is full.
+fn busy(what: &str, retry_after: u64) -> ServerMessage {
+    ServerMessage::Error {
+        code: ErrorCode::Limit,
+        message: format!("this server has as many {what} as it takes"),
+        retry_after: Some(retry_after),
     }
 }
 

@@ -561,6 +561,25 @@ fn too_many_connections_are_told_when_to_come_back() {
 }
 
 #[test]
+fn new_peers_are_refused_where_too_many_are_away() {
+    let limits = Limits {
+        sessions: 1,
+        ..Limits::default()
+    };
+    let mut world = World::new(2, limits);
+    world.join(0, false);
+    world.settle();
+    world.cut(0, 0);
+    world.join(1, false);
+    world.settle();
+    assert_eq!(world.clients[1].errors, [ErrorCode::Limit]);
+    world.join(0, true);
+    world.settle();
+    assert!(world.clients[0].joined, "who was here may come back");
+    world.check_settled();
+}
+
+#[test]
 fn who_never_joins_is_sent_away() {
     let mut world = World::new(0, Limits::default());
     let (idle, _) = world.registry.handle_connect(START);
@@ -576,7 +595,7 @@ fn who_never_joins_is_sent_away() {
 #[test]
 fn all_catalogs_together_are_bounded() {
     let limits = Limits {
-        all_catalog_bytes: 4,
+        all_catalog_bytes: 400,
         ..Limits::default()
     };
     let mut world = World::new(2, limits);

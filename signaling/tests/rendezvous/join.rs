@@ -212,6 +212,7 @@ async fn what_is_no_message_is_refused_and_survived() {
     let server = Server::start().await;
     let (mut client, _) = Client::join(&server, 1).await;
     let deep = "[".repeat(100_000);
+    let long = format!("{{\"t\":\"{}\"}}", "ü".repeat(50_000));
     for text in [
         "",
         "{}",
@@ -219,6 +220,7 @@ async fn what_is_no_message_is_refused_and_survived() {
         "{\"t\":\"signal\"}",
         "{\"t\":\"nothing\"}",
         &deep,
+        &long,
     ] {
         client.send_raw(Message::text(text)).await;
         assert_eq!(client.error().await.0, ErrorCode::Malformed, "{text:.20}");

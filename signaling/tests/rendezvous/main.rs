@@ -11,3 +11,4 @@ mod process;
 mod relay;
 mod resume;
 mod rig;
+mod tls;

@@ -10,10 +10,10 @@ use tokio::{
     time::timeout,
 };
 
-struct Running {
+pub struct Running {
     child: Child,
     out: BufReader<ChildStdout>,
-    line: String,
+    pub line: String,
 }
 
 fn command(arguments: &[&str]) -> Command {
@@ -27,7 +27,7 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-async fn start(arguments: &[&str]) -> Running {
+pub async fn start(arguments: &[&str]) -> Running {
     let mut child = command(arguments).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
@@ -40,7 +40,7 @@ async fn start(arguments: &[&str]) -> Running {
 
 impl Running {
     /// Ends it with SIGTERM; returns what it wrote to standard error.
-    async fn terminate(mut self) -> (ExitStatus, String) {
+    pub async fn terminate(mut self) -> (ExitStatus, String) {
         let pid = self.child.id().unwrap().to_string();
         let kill = Command::new("kill").arg(&pid).status();
         assert!(kill.await.unwrap().success());

@@ -7,6 +7,7 @@ use shoal_protocol::{
     signed::Signed,
 };
 use std::time::Duration;
+use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn two_peers_join_see_each_other_and_exchange_signals() {
@@ -139,6 +140,8 @@ async fn at_the_end_peers_are_told_when_to_come_back() {
     let mut server = Server::start().await;
     let (mut one, _) = Client::join(&server, 1).await;
     let mut early = Client::connect(&server, 2).await;
+    // A connection on which nothing was asked must not hold up the end.
+    let _silent = TcpStream::connect(server.address).await.unwrap();
     server.begin_stop();
     for client in [&mut one, &mut early] {
         let last = client.closed().await;
