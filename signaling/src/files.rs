@@ -93,6 +93,8 @@ fn serve(files: &BTreeMap<&str, File>, path: &str, request: &HeaderMap) -> Optio
         header::CONTENT_TYPE,
         HeaderValue::from_static(file.content_type),
     );
+    // Said with 304 too, where it must be that of the file (RFC 9110, section 8.6).
+    headers.insert(header::CONTENT_LENGTH, file.bytes.len().into());
     headers.insert(header::ETAG, file.etag.clone());
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(
@@ -193,6 +195,7 @@ mod tests {
             request.insert(header::IF_NONE_MATCH, tag.parse().unwrap());
             let response = serve(&files, "/", &request).unwrap();
             assert_eq!(header(&response, "etag"), Some(&*etag));
+            assert_eq!(header(&response, "content-length"), Some("15"));
             response.status()
         };
         assert_eq!(ask(etag.clone()), StatusCode::NOT_MODIFIED);
