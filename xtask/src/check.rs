@@ -42,9 +42,11 @@ pub fn all() -> Result<()> {
     step("cargo clippy, wasm", || {
         clippy(&[&IN_THE_BROWSER[..], &["--target", tools::WASM]].concat())
     })?;
-    step("cargo doc", || {
-        run(cargo(&["doc", "--workspace", "--no-deps", "--quiet"])
-            .env("RUSTDOCFLAGS", "-D warnings"))
+    step("cargo doc, native", || {
+        doc(&["--workspace", "--exclude", "shoal-peer-wasm"])
+    })?;
+    step("cargo doc, wasm", || {
+        doc(&["--package", "shoal-peer-wasm", "--target", tools::WASM])
     })?;
     licences_bans_sources()?;
     advisories()?;
@@ -55,6 +57,11 @@ fn clippy(what: &[&str]) -> Result<()> {
     run(cargo(&["clippy", "--quiet"])
         .args(what)
         .args(["--", "-D", "warnings"]))
+}
+
+fn doc(what: &[&str]) -> Result<()> {
+    let mut doc = cargo(&["doc", "--no-deps", "--quiet"]);
+    run(doc.args(what).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 fn licences_bans_sources() -> Result<()> {
