@@ -240,7 +240,7 @@ pub struct StoredContent {
 ///
 /// Every write belongs to the epoch of its engine and fails with
 /// [`StoreError::Superseded`] when another engine has taken over.
-#[expect(
+#[allow(
     clippy::large_enum_variant,
     reason = "made one at a time and consumed at once"
 )]
@@ -314,7 +314,7 @@ pub enum StoreRequest {
 }
 
 /// What a store answers.
-#[expect(
+#[allow(
     clippy::large_enum_variant,
     reason = "made one at a time and consumed at once"
 )]
