@@ -59,6 +59,8 @@ pub struct Peer {
     pub store_fails: Option<StoreError>,
     pub fault: Fault,
     pub path: Path,
+    /// Changes, drops or adds to what this peer sends.
+    pub tamper: Option<Box<dyn FnMut(Frame) -> Vec<Frame>>>,
     pub events: Vec<Event>,
     pub answers: BTreeMap<CallId, Result<Answer, Error>>,
     /// Chunk bytes this peer sent, by receiver.
@@ -195,6 +197,7 @@ impl Network {
             store_fails: None,
             fault: Fault::None,
             path: Path::default(),
+            tamper: None,
             events: Vec::new(),
             answers: BTreeMap::new(),
             sent: BTreeMap::new(),
@@ -724,6 +727,16 @@ impl Network {
     }
 
     fn send_frame(&mut self, index: usize, link: LinkId, frame: Frame) {
+        let frames = match &mut self.peers[index].tamper {
+            Some(tamper) => tamper(frame),
+            None => vec![frame],
+        };
+        for frame in frames {
+            self.put_on_wire(index, link, frame);
+        }
+    }
+
+    fn put_on_wire(&mut self, index: usize, link: LinkId, frame: Frame) {
         let Some(wire) = self.wires.get_mut(&link) else {
             return;
         };
@@ -743,7 +756,6 @@ impl Network {
         let (len, input) = match frame {
             Frame::Text(text) => (text.len(), LinkInput::Control(text)),
             Frame::Binary(mut bytes) => {
-                assert!(bytes.len() <= bulk::MAX_FRAME);
                 if self.peers[index].fault == Fault::WrongBytes
                     && let Some(last) = bytes
                         .get_mut(bulk::HEADER_LEN..)
