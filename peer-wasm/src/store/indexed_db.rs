@@ -1,53 +1,30 @@
 //! The store in IndexedDB.
 //!
-//! Object stores, version 1: `meta` (`format`, `epoch`, `claimed`), `identity`, `contents`
-//! (by key: a [`Record`]), `lists` (by key: the proof list), `chunks` (by `[slot, index]`:
-//! the bytes). What is held of a content is which of its chunks are there, so the two
-//! cannot disagree; `complete` saves counting them at every start.
+//! What is held of a content is which of its chunks are there, so the two cannot disagree;
+//! that it is complete is noted only to save counting them at every start.
 //!
 //! Each engine that opens the store puts a higher `epoch` there, and every write compares
 //! it in its own transaction. So an engine that was only frozen while another took over can
 //! do no harm.
 
-use super::transaction::{self, Fence, Result, Transaction, closed, error_of, from_idb};
+use super::{
+    layout::{
+        CHUNKS, CLAIMED_KEY, CONTENTS, EPOCH_KEY, FORMAT, FORMAT_KEY, IDENTITY, LISTS, META,
+        Record, SELF_KEY, STORES, chunk, held, key, newer, number, put_record, record, records,
+        stored, whole,
+    },
+    transaction::{self, Fence, Result, Transaction, Write, closed, from_idb, is_refused},
+};
 use gloo_events::EventListener;
-use idb::{DatabaseEvent, KeyRange, ObjectStoreParams, Query};
+use idb::{DatabaseEvent, ObjectStoreParams};
 use js_sys::{Array, Uint8Array};
-use serde::{Deserialize, Serialize};
 use shoal_peer_core::io::{Slot, StoreAnswer, StoreError, StoreRequest, StoredContent};
 use shoal_protocol::{
-    bits::Bits,
-    catalog::Metadata,
-    content::{ContentKey, ContentSize},
-    namespace::Namespace,
-    proof::VerifiedChunk,
-    time::UnixMillis,
+    content::ContentKey, namespace::Namespace, proof::VerifiedChunk, time::UnixMillis,
 };
-use std::{
-    cell::Cell,
-    collections::{BTreeMap, BTreeSet},
-    rc::Rc,
-};
+use std::{cell::Cell, collections::BTreeSet, rc::Rc};
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::IdbDatabase;
-
-/// Version of the layout; also the version of the database.
-const FORMAT: u32 = 1;
-
-const META: &str = "meta";
-const IDENTITY: &str = "identity";
-const CONTENTS: &str = "contents";
-const LISTS: &str = "lists";
-const CHUNKS: &str = "chunks";
-const STORES: [&str; 5] = [META, IDENTITY, CONTENTS, LISTS, CHUNKS];
-
-/// Keys in `meta`: the layout, the epoch of the engine that has the store, and the last
-/// epoch that was given to a node.
-const FORMAT_KEY: &str = "format";
-const EPOCH_KEY: &str = "epoch";
-const CLAIMED_KEY: &str = "claimed";
-/// Key in `identity`.
-const SELF_KEY: &str = "self";
 
 /// The store, under one engine's epoch.
 pub struct IndexedDb {
@@ -57,17 +34,6 @@ pub struct IndexedDb {
     is_claimed: Cell<bool>,
     is_closed: Rc<Cell<bool>>,
     _listeners: [EventListener; 2],
-}
-
-/// What is kept of a content.
-#[derive(Serialize, Deserialize)]
-struct Record {
-    slot: Slot,
-    size: ContentSize,
-    metadata: Metadata,
-    complete: bool,
-    wanted: bool,
-    namespaces: BTreeSet<Namespace>,
 }
 
 impl IndexedDb {
@@ -115,19 +81,10 @@ impl IndexedDb {
     }
 
     async fn take_over(&self, now: UnixMillis) -> Result<u64> {
-        transaction::write(&self.database, &[META], None, async |t| {
-            match number(t, FORMAT_KEY).await? {
-                None => t.put(META, &FORMAT_KEY.into(), &FORMAT.into())?,
-                Some(format) if format == u64::from(FORMAT) => {}
-                Some(_) => return Err(newer()),
-            }
-            let before = number(t, EPOCH_KEY).await?.unwrap_or(0);
-            let claimed = number(t, CLAIMED_KEY).await?.unwrap_or(0);
-            let epoch = now.0.max(before.max(claimed) + 1);
-            t.put(META, &EPOCH_KEY.into(), &(epoch as f64).into())?;
-            Ok(epoch)
-        })
-        .await
+        let write = Write::begin(&self.database, &[META], None)?;
+        let epoch = take_over(write.transaction(), now).await;
+        write.end(epoch.as_ref().err().cloned()).await?;
+        epoch
     }
 
     async fn drop_orphans(&self) -> Result<()> {
@@ -236,7 +193,7 @@ impl IndexedDb {
             }
             StoreRequest::RemoveContent { key } => self.remove_content(namespace, key).await?,
             StoreRequest::DropSlot { slot } => {
-                self.write(&[CHUNKS], async |t| t.delete(CHUNKS, whole(slot)?))
+                self.delete(&[CHUNKS], async |t| t.delete(CHUNKS, whole(slot)?))
                     .await?;
             }
         }
@@ -245,7 +202,7 @@ impl IndexedDb {
 
     async fn put_chunks(&self, slot: Slot, chunks: Vec<VerifiedChunk>) -> Result<()> {
         self.write(&[CHUNKS], async |t| {
-            for verified in chunks {
+            for verified in &chunks {
                 let bytes = Uint8Array::from(verified.bytes());
                 t.put(CHUNKS, &chunk(slot, verified.index()), &bytes)?;
             }
@@ -255,7 +212,7 @@ impl IndexedDb {
     }
 
     async fn drop_chunk(&self, slot: Slot, index: u32) -> Result<()> {
-        self.write(&[CONTENTS, CHUNKS], async |t| {
+        self.delete(&[CONTENTS, CHUNKS], async |t| {
             t.delete(CHUNKS, chunk(slot, index))?;
             for (content, mut record) in records(t).await? {
                 if record.slot == slot && record.complete {
@@ -274,49 +231,14 @@ impl IndexedDb {
         content: StoredContent,
         list: Vec<u8>,
     ) -> Result<StoredContent> {
-        self.write(&[CONTENTS, LISTS, CHUNKS], async |t| {
-            let held = held(t, content.slot, content.size).await?;
-            let mut new = Record {
-                slot: content.slot,
-                size: content.size,
-                metadata: content.metadata,
-                complete: held.is_full(),
-                wanted: content.wanted,
-                namespaces: BTreeSet::new(),
-            };
-            let old = match record(t, content.key).await? {
-                Some(old) => {
-                    let is_full =
-                        old.complete || self::held(t, old.slot, old.size).await?.is_full();
-                    Some((old, is_full))
-                }
-                None => None,
-            };
-            let (mut holds, loses) = match old {
-                Some((old, is_full)) if is_full || !held.is_full() => {
-                    let loses = new.slot;
-                    (old, Some(loses))
-                }
-                Some((old, _)) => {
-                    new.namespaces = old.namespaces;
-                    (new, Some(old.slot))
-                }
-                None => (new, None),
-            };
-            if let Some(loses) = loses.filter(|loses| *loses != holds.slot) {
-                t.delete(CHUNKS, whole(loses)?)?;
-            }
-            holds.namespaces.insert(namespace.clone());
-            put_record(t, content.key, &holds)?;
-            if loses != Some(content.slot) {
-                t.put(LISTS, &key(content.key), &Uint8Array::from(&list[..]))?;
-            }
-            stored(t, content.key, holds).await
+        let stores = [CONTENTS, LISTS, CHUNKS];
+        self.write(&stores, async |t| {
+            put_content(t, namespace, &content, &list).await
         })
         .await
     }
 
-    async fn change(&self, content: ContentKey, change: impl FnOnce(&mut Record)) -> Result<()> {
+    async fn change(&self, content: ContentKey, change: impl Fn(&mut Record)) -> Result<()> {
         self.write(&[CONTENTS], async |t| {
             if let Some(mut record) = record(t, content).await? {
                 change(&mut record);
@@ -338,7 +260,7 @@ impl IndexedDb {
     }
 
     async fn remove_content(&self, namespace: &Namespace, content: ContentKey) -> Result<()> {
-        self.write(&[CONTENTS, LISTS, CHUNKS], async |t| {
+        self.delete(&[CONTENTS, LISTS, CHUNKS], async |t| {
             let Some(mut record) = record(t, content).await? else {
                 return Ok(());
             };
@@ -375,7 +297,32 @@ impl IndexedDb {
     async fn write<T>(
         &self,
         stores: &[&str],
-        work: impl AsyncFnOnce(&Transaction) -> Result<T>,
+        work: impl AsyncFn(&Transaction) -> Result<T>,
+    ) -> Result<T> {
+        match self.write_once(stores, &work).await {
+            Err(error) if is_refused(&error) => self.write_once(stores, &work).await,
+            done => done,
+        }
+    }
+
+    /// Deletes from these stores. To delete takes room as well; where there was none,
+    /// browsers lend some to the second attempt.
+    async fn delete(
+        &self,
+        stores: &[&str],
+        work: impl AsyncFn(&Transaction) -> Result<()>,
+    ) -> Result<()> {
+        match self.write_once(stores, &work).await {
+            Err(StoreError::Quota) => self.write_once(stores, &work).await,
+            Err(error) if is_refused(&error) => self.write_once(stores, &work).await,
+            done => done,
+        }
+    }
+
+    async fn write_once<T>(
+        &self,
+        stores: &[&str],
+        work: &impl AsyncFn(&Transaction) -> Result<T>,
     ) -> Result<T> {
         if self.is_closed.get() {
             return Err(closed());
@@ -386,7 +333,10 @@ impl IndexedDb {
             epoch: self.epoch,
         };
         let stores = [&[META], stores].concat();
-        transaction::write(&self.database, &stores, Some(fence), work).await
+        let write = Write::begin(&self.database, &stores, Some(fence))?;
+        let done = work(write.transaction()).await;
+        write.end(done.as_ref().err().cloned()).await?;
+        done
     }
 
     /// Lets go of the database; what was begun comes to its end.
@@ -402,90 +352,54 @@ impl Drop for IndexedDb {
     }
 }
 
-fn newer() -> StoreError {
-    StoreError::Failed("it was made by a newer version of Shoal; reload the page".into())
-}
-
-fn key(name: impl ToString) -> JsValue {
-    name.to_string().into()
-}
-
-/// The key of a chunk.
-fn chunk(slot: Slot, index: u32) -> JsValue {
-    Array::of2(&(slot as f64).into(), &index.into()).into()
-}
-
-/// All chunks of a slot.
-fn whole(slot: Slot) -> Result<Query> {
-    let range = KeyRange::bound(&chunk(slot, 0), &chunk(slot, u32::MAX), None, None);
-    range.map(Query::KeyRange).map_err(from_idb)
-}
-
-async fn number(t: &Transaction, name: &str) -> Result<Option<u64>> {
-    let value = t.get(META, key(name)).await?;
-    Ok(value
-        .and_then(|value| value.as_f64())
-        .map(|value| value as u64))
-}
-
-async fn record(t: &Transaction, content: ContentKey) -> Result<Option<Record>> {
-    let value = t.get(CONTENTS, key(content)).await?;
-    value.map(read_record).transpose()
-}
-
-fn read_record(value: JsValue) -> Result<Record> {
-    serde_wasm_bindgen::from_value(value).map_err(|error| {
-        StoreError::Failed(format!("a record cannot be read, it is damaged: {error}"))
-    })
-}
-
-fn put_record(t: &Transaction, content: ContentKey, record: &Record) -> Result<()> {
-    let value = record.serialize(&serde_wasm_bindgen::Serializer::json_compatible());
-    let value = value.map_err(|error| error_of(&error.into()))?;
-    t.put(CONTENTS, &key(content), &value)
-}
-
-async fn records(t: &Transaction) -> Result<BTreeMap<ContentKey, Record>> {
-    let store = t.store(CONTENTS)?;
-    let keys = store.get_all_keys(None, None).map_err(from_idb)?;
-    let keys = keys.await.map_err(from_idb)?;
-    let values = store.get_all(None, None).map_err(from_idb)?;
-    let values = values.await.map_err(from_idb)?;
-    let pairs = keys.into_iter().zip(values);
-    pairs
-        .map(|(key, value)| {
-            let key = key.as_string().and_then(|key| key.parse().ok());
-            let key = key.ok_or_else(|| {
-                StoreError::Failed("a record has no content key, it is damaged".into())
-            })?;
-            Ok((key, read_record(value)?))
-        })
-        .collect()
-}
-
-/// Which chunks of a slot are there.
-async fn held(t: &Transaction, slot: Slot, size: ContentSize) -> Result<Bits> {
-    let keys = t.store(CHUNKS)?.get_all_keys(Some(whole(slot)?), None);
-    let mut held = Bits::new(size.chunks());
-    for key in keys.map_err(from_idb)?.await.map_err(from_idb)? {
-        let index = key.unchecked_into::<Array>().get(1);
-        held.insert(index.as_f64().unwrap_or(f64::MAX) as u32);
+/// Puts a new epoch into the store, after a look at its format.
+async fn take_over(t: &Transaction, now: UnixMillis) -> Result<u64> {
+    match number(t, FORMAT_KEY).await? {
+        None => t.put(META, &FORMAT_KEY.into(), &FORMAT.into())?,
+        Some(format) if format == u64::from(FORMAT) => {}
+        Some(_) => return Err(newer()),
     }
-    Ok(held)
+    let before = number(t, EPOCH_KEY).await?.unwrap_or(0);
+    let claimed = number(t, CLAIMED_KEY).await?.unwrap_or(0);
+    let epoch = now.0.max(before.max(claimed) + 1);
+    t.put(META, &EPOCH_KEY.into(), &(epoch as f64).into())?;
+    Ok(epoch)
 }
 
-/// What is kept of a content, with what is held of it.
-async fn stored(t: &Transaction, key: ContentKey, record: Record) -> Result<StoredContent> {
-    let held = match record.complete {
-        true => Bits::full(record.size.chunks()),
-        false => held(t, record.slot, record.size).await?,
+/// Records a content, or leaves the record that is there; see [`StoreRequest::PutContent`].
+async fn put_content(
+    t: &Transaction,
+    namespace: &Namespace,
+    content: &StoredContent,
+    list: &[u8],
+) -> Result<StoredContent> {
+    let held = held(t, content.slot, content.size).await?;
+    let old = record(t, content.key).await?;
+    let is_full = match &old {
+        Some(old) => old.complete || self::held(t, old.slot, old.size).await?.is_full(),
+        None => false,
     };
-    Ok(StoredContent {
-        key,
-        slot: record.slot,
-        size: record.size,
-        metadata: record.metadata,
-        held,
-        wanted: record.wanted,
-    })
+    let stays = is_full || !held.is_full();
+    let (mut record, loses) = match old {
+        Some(old) if stays => (old, Some(content.slot)),
+        old => {
+            let loses = old.as_ref().map(|old| old.slot);
+            let record = Record {
+                slot: content.slot,
+                size: content.size,
+                metadata: content.metadata.clone(),
+                complete: held.is_full(),
+                wanted: content.wanted,
+                namespaces: old.map(|old| old.namespaces).unwrap_or_default(),
+            };
+            t.put(LISTS, &key(content.key), &Uint8Array::from(list))?;
+            (record, loses)
+        }
+    };
+    if let Some(loses) = loses.filter(|loses| *loses != record.slot) {
+        t.delete(CHUNKS, whole(loses)?)?;
+    }
+    record.namespaces.insert(namespace.clone());
+    put_record(t, content.key, &record)?;
+    stored(t, content.key, record).await
 }

@@ -3,6 +3,7 @@
 //! What each [`StoreRequest`] means is defined by [`MemoryStore`].
 
 mod indexed_db;
+mod layout;
 mod transaction;
 
 use indexed_db::IndexedDb;

@@ -6,7 +6,7 @@
 
 use crate::errors::describe;
 use gloo_events::EventListener;
-use idb::{ObjectStore, Query};
+use idb::{ObjectStore, Query, request::futures::GetStoreRequestFuture};
 use shoal_peer_core::io::StoreError;
 use std::{cell::Cell, rc::Rc};
 use tokio::sync::oneshot;
@@ -88,51 +88,71 @@ pub struct Fence<'a> {
     pub epoch: u64,
 }
 
-/// Writes in one transaction, and returns after it has completed. `stores` name that of
-/// the fence too.
-///
-/// If another engine has put its own epoch at the fence, nothing is written. The fence is
-/// asked for first, so its answer comes before anything can complete, and `work` need not
-/// wait for it.
-pub async fn write<T>(
-    database: &IdbDatabase,
-    stores: &[&str],
-    fence: Option<Fence<'_>>,
-    work: impl AsyncFnOnce(&Transaction) -> Result<T>,
-) -> Result<T> {
-    let transaction = Transaction::begin(database, stores, IdbTransactionMode::Readwrite)?;
-    let ended = End::of(&transaction.raw);
-    let epoch = fence.as_ref().map(|fence| fence.epoch as f64);
-    let current = match fence {
-        Some(fence) => {
-            let request = transaction.store(fence.store)?;
-            let request = request.get(JsValue::from(fence.key)).map_err(from_idb)?;
-            Some(request.into_future())
+/// A transaction that writes.
+pub struct Write {
+    transaction: Transaction,
+    fence: Option<(GetStoreRequestFuture, u64)>,
+    ended: End,
+}
+
+impl Write {
+    /// Begins; `stores` name that of the fence too.
+    ///
+    /// If another engine has put its own epoch at the fence, nothing is written. The fence is
+    /// asked for first, so its answer comes before anything can complete, and nobody need
+    /// wait for it.
+    pub fn begin(
+        database: &IdbDatabase,
+        stores: &[&str],
+        fence: Option<Fence<'_>>,
+    ) -> Result<Self> {
+        let transaction = Transaction::begin(database, stores, IdbTransactionMode::Readwrite)?;
+        let ended = End::of(&transaction.raw);
+        let fence = match fence {
+            Some(fence) => {
+                let request = transaction.store(fence.store)?;
+                let request = request.get(JsValue::from(fence.key)).map_err(from_idb)?;
+                Some((request.into_future(), fence.epoch))
+            }
+            None => None,
+        };
+        Ok(Self {
+            transaction,
+            fence,
+            ended,
+        })
+    }
+
+    /// Where to write.
+    pub fn transaction(&self) -> &Transaction {
+        &self.transaction
+    }
+
+    /// Returns after it has completed, or, if something has failed, been reverted.
+    pub async fn end(self, mut failed: Option<StoreError>) -> Result<()> {
+        if failed.is_some() {
+            self.transaction.abort();
         }
-        None => None,
-    };
-    let mut done = work(&transaction).await;
-    if done.is_err() {
-        transaction.abort();
-    }
-    // Waited for even then: the browser calls the handlers of aborted requests too.
-    if let (Some(current), Some(epoch)) = (current, epoch) {
-        let current = current.await.map_err(from_idb);
-        if let (Ok(current), true) = (current, done.is_ok())
-            && current.and_then(|epoch| epoch.as_f64()) != Some(epoch)
-        {
-            done = Err(StoreError::Superseded);
-            transaction.abort();
+        if let Some((current, epoch)) = self.fence {
+            // Waited for even then: the browser calls the handlers of aborted requests too.
+            let current = current.await;
+            if let (Ok(current), None) = (current, &failed)
+                && current.and_then(|current| current.as_f64()) != Some(epoch as f64)
+            {
+                failed = Some(StoreError::Superseded);
+                self.transaction.abort();
+            }
         }
-    }
-    if done.is_ok() {
-        transaction.commit();
-    }
-    match (done, ended.wait().await) {
-        (done, Ok(())) => done,
-        (_, Err(StoreError::Quota)) => Err(StoreError::Quota),
-        (Err(reason), Err(_)) => Err(reason),
-        (Ok(_), Err(reason)) => Err(reason),
+        if failed.is_none() {
+            self.transaction.commit();
+        }
+        match (self.ended.wait().await, failed) {
+            (Ok(()), None) => Ok(()),
+            // A request says only that there was an abort, if that came first.
+            (Err(StoreError::Quota), _) => Err(StoreError::Quota),
+            (_, Some(failed)) => Err(failed),
+            (Err(reason), None) => Err(reason),
+        }
     }
 }
 
@@ -188,6 +208,12 @@ pub fn error_of(thrown: &JsValue) -> StoreError {
         Some("QuotaExceededError") => StoreError::Quota,
         _ => StoreError::Failed(describe(thrown)),
     }
+}
+
+/// Whether a transaction was not allowed to write. Firefox lets the transaction after one
+/// that found the disk full do nothing but delete.
+pub fn is_refused(error: &StoreError) -> bool {
+    matches!(error, StoreError::Failed(why) if why.starts_with("InvalidStateError"))
 }
 
 /// As [`error_of`], for those that came through `idb`.

@@ -1,0 +1,142 @@
+//! What lies where in the database, and how it is read and written within a transaction.
+//!
+//! Object stores, version 1: `meta` (`format`, `epoch`, `claimed`), `identity`, `contents`
+//! (by key: a [`Record`]), `lists` (by key: the proof list), `chunks` (by `[slot, index]`:
+//! the bytes).
+
+use super::transaction::{Result, Transaction, error_of, from_idb};
+use idb::{KeyRange, Query};
+use js_sys::Array;
+use serde::{Deserialize, Serialize};
+use shoal_peer_core::io::{Slot, StoreError, StoredContent};
+use shoal_protocol::{
+    bits::Bits,
+    catalog::Metadata,
+    content::{ContentKey, ContentSize},
+    namespace::Namespace,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use wasm_bindgen::{JsCast, JsValue};
+
+/// Version of the layout; also the version of the database.
+pub const FORMAT: u32 = 1;
+
+pub const META: &str = "meta";
+pub const IDENTITY: &str = "identity";
+pub const CONTENTS: &str = "contents";
+pub const LISTS: &str = "lists";
+pub const CHUNKS: &str = "chunks";
+pub const STORES: [&str; 5] = [META, IDENTITY, CONTENTS, LISTS, CHUNKS];
+
+/// Keys in `meta`: the layout, the epoch of the engine that has the store, and the last
+/// epoch that was given to a node.
+pub const FORMAT_KEY: &str = "format";
+pub const EPOCH_KEY: &str = "epoch";
+pub const CLAIMED_KEY: &str = "claimed";
+/// Key in `identity`.
+pub const SELF_KEY: &str = "self";
+
+/// What is kept of a content. Which chunks are held is not: they are there, or not.
+#[derive(Serialize, Deserialize)]
+pub struct Record {
+    pub slot: Slot,
+    pub size: ContentSize,
+    pub metadata: Metadata,
+    pub complete: bool,
+    pub wanted: bool,
+    pub namespaces: BTreeSet<Namespace>,
+}
+
+/// A layout that this version does not know.
+pub fn newer() -> StoreError {
+    StoreError::Failed("it was made by a newer version of Shoal; reload the page".into())
+}
+
+/// The key of a record, a list, or what is there once.
+pub fn key(name: impl ToString) -> JsValue {
+    name.to_string().into()
+}
+
+/// The key of a chunk.
+pub fn chunk(slot: Slot, index: u32) -> JsValue {
+    Array::of2(&(slot as f64).into(), &index.into()).into()
+}
+
+/// All chunks of a slot.
+pub fn whole(slot: Slot) -> Result<Query> {
+    let range = KeyRange::bound(&chunk(slot, 0), &chunk(slot, u32::MAX), None, None);
+    range.map(Query::KeyRange).map_err(from_idb)
+}
+
+/// A number in `meta`.
+pub async fn number(t: &Transaction, name: &str) -> Result<Option<u64>> {
+    let value = t.get(META, key(name)).await?;
+    Ok(value
+        .and_then(|value| value.as_f64())
+        .map(|value| value as u64))
+}
+
+/// What is kept of a content.
+pub async fn record(t: &Transaction, content: ContentKey) -> Result<Option<Record>> {
+    let value = t.get(CONTENTS, key(content)).await?;
+    value.map(read_record).transpose()
+}
+
+fn read_record(value: JsValue) -> Result<Record> {
+    serde_wasm_bindgen::from_value(value).map_err(|error| {
+        StoreError::Failed(format!("a record cannot be read, it is damaged: {error}"))
+    })
+}
+
+/// Keeps a record.
+pub fn put_record(t: &Transaction, content: ContentKey, record: &Record) -> Result<()> {
+    let value = record.serialize(&serde_wasm_bindgen::Serializer::json_compatible());
+    let value = value.map_err(|error| error_of(&error.into()))?;
+    t.put(CONTENTS, &key(content), &value)
+}
+
+/// What is kept of all contents.
+pub async fn records(t: &Transaction) -> Result<BTreeMap<ContentKey, Record>> {
+    let store = t.store(CONTENTS)?;
+    let keys = store.get_all_keys(None, None).map_err(from_idb)?;
+    let keys = keys.await.map_err(from_idb)?;
+    let values = store.get_all(None, None).map_err(from_idb)?;
+    let values = values.await.map_err(from_idb)?;
+    let pairs = keys.into_iter().zip(values);
+    pairs
+        .map(|(key, value)| {
+            let key = key.as_string().and_then(|key| key.parse().ok());
+            let key = key.ok_or_else(|| {
+                StoreError::Failed("a record has no content key, it is damaged".into())
+            })?;
+            Ok((key, read_record(value)?))
+        })
+        .collect()
+}
+
+/// Which chunks of a slot are there.
+pub async fn held(t: &Transaction, slot: Slot, size: ContentSize) -> Result<Bits> {
+    let keys = t.store(CHUNKS)?.get_all_keys(Some(whole(slot)?), None);
+    let mut held = Bits::new(size.chunks());
+    for key in keys.map_err(from_idb)?.await.map_err(from_idb)? {
+        let index = key.unchecked_into::<Array>().get(1);
+        held.insert(index.as_f64().unwrap_or(f64::MAX) as u32);
+    }
+    Ok(held)
+}
+
+/// What is kept of a content, with what is held of it.
+pub async fn stored(t: &Transaction, key: ContentKey, record: Record) -> Result<StoredContent> {
+    let held = match record.complete {
+        true => Bits::full(record.size.chunks()),
+        false => held(t, record.slot, record.size).await?,
+    };
+    Ok(StoredContent {
+        key,
+        slot: record.slot,
+        size: record.size,
+        metadata: record.metadata,
+        held,
+        wanted: record.wanted,
+    })
+}

@@ -1,0 +1,402 @@
+// The engine's store in IndexedDB, seen from both sides: through the engine's calls, and in
+// the database itself. No peer connection and no rendezvous takes part.
+
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import path from 'node:path';
+import { BROWSERS, launch, target, temporaryProfile } from '../rig/browsers.mjs';
+import { startSite } from '../rig/site.mjs';
+
+const CHUNK = 256 * 1024;
+const HELLO = 'bafkr4ihkr4ld3m4gqkjf4reryxsy2s5tkbxprqkow6fin2iiyvreuzzab4';
+const NAME = 'shoal-test';
+
+// The engine runs in the page here; where it runs makes no difference to the store.
+const PAGE = `<!doctype html><html lang="en"><title>store</title><script type="module">
+  import init, { Engine } from './shoal_peer.js';
+  await init();
+
+  /** An engine with one client (or more), and a call that returns a promise. */
+  async function open(store, options = {}) {
+    const waiting = new Map();
+    const opened = { isSuperseded: false, events: [] };
+    let lastId = 0;
+    const engine = await Engine.open({ store }, {
+      toClient(client, message) {
+        if (message.event) return void opened.events.push(message);
+        const { resolve, reject } = waiting.get(message.id);
+        waiting.delete(message.id);
+        if (message.error) reject(Object.assign(new Error(message.error.message), message.error));
+        else resolve(message.ok);
+      },
+      toBroker() {},
+      superseded() { opened.isSuperseded = true; },
+    });
+    const { id, state } = await engine.attach(1, { rendezvous: null, ...options });
+    const callAs = (client, name, args) => new Promise((resolve, reject) => {
+      lastId += 1;
+      waiting.set(lastId, { resolve, reject });
+      engine.call(client, lastId, name, args);
+    });
+    return Object.assign(opened, {
+      engine, id, state, peer: engine.peer, callAs,
+      call: (name, args) => callAs(1, name, args),
+      close: () => engine.close(),
+    });
+  }
+
+  function finished(request) {
+    return new Promise((resolve, reject) => {
+      request.onsuccess = () => resolve(request.result);
+      request.onerror = () => reject(request.error);
+    });
+  }
+
+  /** Does something in the database, beside any engine. */
+  async function raw(name, stores, work) {
+    const database = await finished(indexedDB.open(name));
+    try {
+      const transaction = database.transaction(stores, 'readwrite');
+      const done = new Promise((resolve, reject) => {
+        transaction.oncomplete = resolve;
+        transaction.onabort = () => reject(transaction.error);
+      });
+      const result = await work(...stores.map((store) => transaction.objectStore(store)));
+      await done;
+      return result;
+    } finally {
+      database.close();
+    }
+  }
+
+  /** Bytes that are the same for the same seed, and different otherwise. */
+  function bytes(length, seed = 1) {
+    let state = seed;
+    return Uint8Array.from({ length }, () => {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      return state >>> 24;
+    });
+  }
+
+  /** Bytes that no browser can store in less room. */
+  function noise(length) {
+    const bytes = new Uint8Array(length);
+    for (let at = 0; at < length; at += 65536) crypto.getRandomValues(bytes.subarray(at, at + 65536));
+    return bytes;
+  }
+
+  async function readAll(opened, { key, size }) {
+    const parts = [];
+    for (let index = 0; index < Math.max(1, Math.ceil(size / ${CHUNK})); index += 1) {
+      parts.push(await opened.call('read', { key, index }));
+    }
+    return new Uint8Array(await new Blob(parts).arrayBuffer());
+  }
+
+  const isSame = (a, b) => a.length === b.length && a.every((byte, at) => byte === b[at]);
+  const codeOf = (promise) => promise.then(() => 'nothing', (error) => \`\${error.code}: \${error.message}\`);
+
+  Object.assign(globalThis, { Engine, open, raw, finished, bytes, noise, readAll, isSame, codeOf, NAME: '${NAME}' });
+  document.body.append('ready');
+</script>`;
+
+const suite = { after };
+const site = await startSite({
+  pages: { '/': PAGE }, folder: path.join(target, 'package/shoal'), until: suite,
+});
+const browsers = {};
+for (const name of BROWSERS) browsers[name] = await launch(name, { until: suite });
+
+async function openPage(name, t, options) {
+  const tab = await browsers[name].open(site.url, { until: t, ...options });
+  await tab.waitForText('body', 'ready');
+  return tab;
+}
+
+for (const name of BROWSERS) {
+  test(`${name}: the identity stays, the epoch rises`, async (t) => {
+    const tab = await openPage(name, t);
+    const seen = await tab.evaluate(async () => {
+      const epoch = () => globalThis.raw(NAME, ['meta'], (meta) => globalThis.finished(meta.get('epoch')));
+      const runs = [];
+      for (let run = 0; run < 3; run += 1) {
+        const opened = await globalThis.open(NAME);
+        runs.push({ peer: opened.peer, id: opened.id, state: opened.state, epoch: await epoch() });
+        await opened.close();
+      }
+      // A clock that was set back must not bring an epoch back.
+      const ahead = Date.now() + 3_600_000;
+      await globalThis.raw(NAME, ['meta'], (meta) => { meta.put(ahead, 'epoch'); });
+      await (await globalThis.open(NAME)).close();
+      const key = await globalThis.raw(NAME, ['identity'], (identity) => globalThis.finished(identity.get('self')));
+      return { runs, rise: (await epoch()) - ahead, extractable: key.privateKey.extractable };
+    });
+    const [{ peer }] = seen.runs;
+    assert.match(peer, /^12D3KooW/);
+    for (const run of seen.runs) assert.deepEqual([run.peer, run.id, run.state], [peer, peer, 'offline']);
+    assert.ok(seen.runs[0].epoch < seen.runs[1].epoch && seen.runs[1].epoch < seen.runs[2].epoch);
+    assert.equal(seen.rise, 1);
+    assert.equal(seen.extractable, false);
+    tab.assertClean();
+  });
+
+  test(`${name}: what is published is held, is there again, and is gone when removed`, async (t) => {
+    const tab = await openPage(name, t);
+    const seen = await tab.evaluate(async (CHUNK) => {
+      const sizes = [0, 1, CHUNK, CHUNK + 1, 3 * CHUNK + 17];
+      let opened = await globalThis.open(NAME);
+      const metadata = { name: '<b>"é🐟"</b>.txt', type: 'text/plain', title: 'T', keywords: ['a', 'b'] };
+      const hello = await opened.call('publish', { data: new TextEncoder().encode('hello'), metadata });
+      const published = [];
+      for (const size of sizes) {
+        const data = globalThis.bytes(size, size + 1);
+        const forms = [data, data.buffer, new Blob([data])];
+        published.push(await opened.call('publish', { data: forms[size % 3], metadata: { name: String(size) } }));
+      }
+      const inProgress = opened.events.filter(({ event }) => event === 'publishing').length;
+      await opened.close();
+      opened = await globalThis.open(NAME);
+      const contents = await opened.call('contents', {});
+      const same = [];
+      for (const [at, content] of published.entries()) {
+        same.push(globalThis.isSame(await globalThis.readAll(opened, content), globalThis.bytes(sizes[at], sizes[at] + 1)));
+      }
+      const gone = [];
+      for (const { key } of [...published, hello]) gone.push(await opened.call('remove', { key }));
+      const after = await opened.call('contents', {});
+      await opened.close();
+      const left = await globalThis.raw(NAME, ['contents', 'lists', 'chunks'], (...stores) => Promise.all(
+        stores.map((store) => globalThis.finished(store.count())),
+      ));
+      return { hello, published, contents, same, after, left, inProgress };
+    }, CHUNK);
+    assert.equal(seen.hello.key, HELLO);
+    assert.deepEqual(seen.hello, {
+      key: HELLO, size: 5, held: 5, name: '<b>"é🐟"</b>.txt', type: 'text/plain', title: 'T', keywords: ['a', 'b'],
+    });
+    const byKey = (a, b) => (a.key < b.key ? -1 : 1);
+    assert.deepEqual(seen.contents.sort(byKey), [seen.hello, ...seen.published].sort(byKey));
+    assert.deepEqual(seen.same, [true, true, true, true, true]);
+    assert.deepEqual([seen.after, seen.left], [[], [0, 0, 0]]);
+    tab.assertClean();
+  });
+
+  test(`${name}: a content of two namespaces is stored once and stays until the last lets it go`, async (t) => {
+    const tab = await openPage(name, t);
+    const seen = await tab.evaluate(async (CHUNK) => {
+      const opened = await globalThis.open(NAME, { namespace: 'one' });
+      await opened.engine.attach(2, { rendezvous: null, namespace: 'two' });
+      const count = () => globalThis.raw(NAME, ['chunks'], (chunks) => globalThis.finished(chunks.count()));
+      const data = globalThis.bytes(2 * CHUNK);
+      const { key } = await opened.callAs(1, 'publish', { data });
+      const others = await opened.callAs(2, 'contents', {});
+      const again = await opened.callAs(2, 'publish', { data, metadata: { name: 'other' } });
+      const counts = [await count()];
+      await opened.callAs(1, 'remove', { key });
+      counts.push(await count());
+      const left = [await opened.callAs(1, 'contents', {}), await opened.callAs(2, 'contents', {})];
+      await opened.callAs(2, 'remove', { key });
+      counts.push(await count());
+      await opened.close();
+      return { others, isSameKey: again.key === key, left: left.map((list) => list.length), counts };
+    }, CHUNK);
+    assert.deepEqual(seen, { others: [], isSameKey: true, left: [0, 1], counts: [2, 2, 0] });
+    tab.assertClean();
+  });
+
+  test(`${name}: chunks nobody names are deleted, missing ones are not counted as held`, async (t) => {
+    const tab = await openPage(name, t);
+    const seen = await tab.evaluate(async (CHUNK) => {
+      let opened = await globalThis.open(NAME);
+      const [kept, part] = [
+        await opened.call('publish', { data: globalThis.bytes(2 * CHUNK, 1) }),
+        await opened.call('publish', { data: globalThis.bytes(3 * CHUNK, 2) }),
+      ];
+      await opened.close();
+      // What a browser that was killed leaves behind.
+      await globalThis.raw(NAME, ['contents', 'chunks'], async (contents, chunks) => {
+        for (const slot of [1, 2, Number.MAX_SAFE_INTEGER]) for (const index of [0, 1]) chunks.put(new Uint8Array(9), [slot, index]);
+        const record = await globalThis.finished(contents.get(part.key));
+        contents.put({ ...record, complete: false }, part.key);
+        chunks.delete([record.slot, 1]);
+      });
+      opened = await globalThis.open(NAME);
+      const contents = await opened.call('contents', {});
+      const held = (key) => contents.find((content) => content.key === key).held;
+      const same = globalThis.isSame(await globalThis.readAll(opened, kept), globalThis.bytes(2 * CHUNK, 1));
+      await opened.close();
+      const count = await globalThis.raw(NAME, ['chunks'], (chunks) => globalThis.finished(chunks.count()));
+      return { held: [held(kept.key), held(part.key)], same, count };
+    }, CHUNK);
+    assert.deepEqual(seen, { held: [2 * CHUNK, 2 * CHUNK], same: true, count: 4 });
+    tab.assertClean();
+  });
+
+  test(`${name}: an engine that was overtaken writes nothing and says so`, async (t) => {
+    const tab = await openPage(name, t);
+    const seen = await tab.evaluate(async () => {
+      const old = await globalThis.open(NAME);
+      const kept = await old.call('publish', { data: globalThis.bytes(10) });
+      const dump = () => globalThis.raw(NAME, ['meta', 'contents', 'chunks'], async (...stores) => JSON.stringify(
+        await Promise.all(stores.flatMap((store) => [globalThis.finished(store.getAllKeys()), globalThis.finished(store.getAll())])),
+      ));
+      const young = await globalThis.open(NAME);
+      const before = await dump();
+      const wrote = await globalThis.codeOf(old.call('publish', { data: globalThis.bytes(10, 2) }));
+      const removed = await globalThis.codeOf(old.call('remove', { key: kept.key }));
+      const after = await dump();
+      const held = await young.call('contents', {});
+      await young.close();
+      return { wrote, removed, isSame: before === after, isSuperseded: old.isSuperseded, held: held.length, peers: old.peer === young.peer };
+    });
+    assert.match(seen.wrote, /^store-failed: /);
+    assert.deepEqual([seen.isSame, seen.isSuperseded, seen.held, seen.peers], [true, true, 1, true]);
+    tab.assertClean();
+  });
+
+  test(`${name}: a database that is deleted under the engine lets go, and is missed`, async (t) => {
+    const tab = await openPage(name, t);
+    const seen = await tab.evaluate(async () => {
+      const opened = await globalThis.open(NAME);
+      const { key } = await opened.call('publish', { data: globalThis.bytes(10) });
+      await globalThis.finished(indexedDB.deleteDatabase(NAME));
+      const wrote = await globalThis.codeOf(opened.call('publish', { data: globalThis.bytes(10, 2) }));
+      const removed = await globalThis.codeOf(opened.call('remove', { key }));
+      await opened.close();
+      const anew = await globalThis.open(NAME);
+      const contents = await anew.call('contents', {});
+      await anew.close();
+      return { wrote, removed, contents, isAnother: anew.peer !== opened.peer };
+    });
+    assert.match(seen.wrote, /^store-failed: .*closed or deleted/);
+    assert.match(seen.removed, /^store-failed: /);
+    assert.deepEqual([seen.contents, seen.isAnother], [[], true]);
+    tab.assertClean();
+  });
+
+  test(`${name}: a store that cannot be read is named, not touched`, async (t) => {
+    const tab = await openPage(name, t);
+    const seen = await tab.evaluate(async () => {
+      const codes = [];
+      const attempt = async (store) => codes.push(await globalThis.codeOf(globalThis.open(store)));
+      (await globalThis.finished(indexedDB.open('newer', 2))).close();
+      await attempt('newer');
+      await (await globalThis.open('format')).close();
+      await globalThis.raw('format', ['meta'], (meta) => { meta.put(2, 'format'); });
+      await attempt('format');
+      (await globalThis.finished(indexedDB.open('foreign', 1))).close();
+      await attempt('foreign');
+      await (await globalThis.open('damaged')).close();
+      await globalThis.raw('damaged', ['contents'], (contents) => { contents.put({ slot: 'x' }, 'no key'); });
+      await attempt('damaged');
+      await (await globalThis.open('key')).close();
+      await globalThis.raw('key', ['identity'], (identity) => { identity.put({}, 'self'); });
+      await attempt('key');
+      await attempt(5);
+      return codes;
+    });
+    const expected = [/^store-failed: .*newer/, /^store-failed: .*newer/, /^store-failed: /, /^store-failed: .*damaged/, /^store-failed: .*identity/, /^invalid-argument: /];
+    for (const [at, pattern] of expected.entries()) assert.match(seen[at], pattern);
+    tab.assertClean();
+  });
+
+  test(`${name}: a store in memory keeps to itself`, async (t) => {
+    const tab = await openPage(name, t);
+    const seen = await tab.evaluate(async (CHUNK) => {
+      const [one, other] = [await globalThis.open(false), await globalThis.open(false)];
+      const content = await one.call('publish', { data: globalThis.bytes(CHUNK + 1) });
+      const same = globalThis.isSame(await globalThis.readAll(one, content), globalThis.bytes(CHUNK + 1));
+      const others = await other.call('contents', {});
+      await Promise.all([one.close(), other.close()]);
+      return { same, others, isAnother: one.peer !== other.peer, databases: (await indexedDB.databases()).length };
+    }, CHUNK);
+    assert.deepEqual(seen, { same: true, others: [], isAnother: true, databases: 0 });
+    tab.assertClean();
+  });
+
+  test(`${name}: without WebCrypto there is an identity for the time being`, async (t) => {
+    const tab = await openPage(name, t);
+    const seen = await tab.evaluate(async () => {
+      Object.defineProperty(crypto, 'subtle', { value: undefined });
+      const one = await globalThis.open(NAME);
+      const { key } = await one.call('publish', { data: globalThis.bytes(10) });
+      await one.close();
+      const other = await globalThis.open(NAME);
+      const [content] = await other.call('contents', {});
+      await other.close();
+      return { isAnother: one.peer !== other.peer, isKept: content.key === key };
+    });
+    assert.deepEqual(seen, { isAnother: true, isKept: true });
+    tab.assertClean();
+  });
+
+  test(`${name}: arguments that cannot be are refused`, async (t) => {
+    const tab = await openPage(name, t);
+    const codes = await tab.evaluate(async (HELLO) => {
+      const opened = await globalThis.open(false);
+      const calls = [
+        ['nothing', {}], ['publish', {}], ['publish', null], ['publish', { data: 'text' }],
+        ['publish', { data: new Uint8Array(1), metadata: { name: 5 } }],
+        ['publish', { data: new Uint8Array(1), metadata: { name: 'x'.repeat(300) } }],
+        ['fetch', {}], ['fetch', { key: 5 }], ['fetch', { key: HELLO.toUpperCase() }], ['remove', undefined],
+        ['read', { key: HELLO }], ['read', { key: HELLO, index: -1 }], ['read', { key: HELLO, index: 0.5 }],
+        ['catalog', { peer: 'me' }],
+      ];
+      const codes = [];
+      for (const [name, args] of calls) codes.push((await globalThis.codeOf(opened.call(name, args))).split(':')[0]);
+      const options = [
+        { rendezvous: 'nowhere' }, { rendezvous: 'ftp://127.0.0.1' }, { namespace: 'Not One' }, { syncInterval: -1 },
+        { iceServers: 'stun:' }, { replicate: { budget: 'all' } }, { uploadLimit: NaN },
+      ];
+      for (const [at, option] of options.entries()) {
+        codes.push((await globalThis.codeOf(opened.engine.attach(at + 10, option))).split(':')[0]);
+      }
+      codes.push((await globalThis.codeOf(opened.callAs(99, 'contents', {}))).split(':')[0]);
+      for (const message of [undefined, null, 5, {}, { type: 'state', link: 5 }, { type: 'local', link: 'AAAAAAAAAAAAAAAAAAAAAA' }]) {
+        opened.engine.fromBroker(message);
+      }
+      const contents = await opened.call('contents', {});
+      await opened.close();
+      return [...codes, contents.length];
+    }, HELLO);
+    const [argument, key] = ['invalid-argument', 'invalid-key'];
+    assert.deepEqual(codes, [
+      argument, argument, argument, argument, argument, argument,
+      key, key, key, key, argument, argument, argument, argument,
+      argument, argument, argument, argument, argument, argument, argument, 'closed', 0,
+    ]);
+    tab.assertClean();
+  });
+}
+
+// What the two browsers take to have a full disk.
+const LIMIT = 20 * 1024 * 1024;
+for (const name of BROWSERS) {
+  test(`${name}: a full disk gives \`quota\` and keeps what is there`, async (t) => {
+    const browser = await launch(name, {
+      until: t, profile: await temporaryProfile(),
+      preferences: { 'dom.quotaManager.temporaryStorage.fixedLimit': LIMIT / 1024 },
+    });
+    const tab = await browser.open(site.url, { context: 'profile', until: t });
+    await tab.waitForText('body', 'ready');
+    const limit = async (quotaSize) => {
+      if (name !== 'chromium') return;
+      const session = await tab.page.createCDPSession();
+      await session.send('Storage.overrideQuotaForOrigin', { origin: new URL(site.url).origin, quotaSize });
+    };
+    await limit(LIMIT);
+    const seen = await tab.evaluate(async (CHUNK, LIMIT) => {
+      const opened = await globalThis.open(NAME);
+      const small = await opened.call('publish', { data: globalThis.bytes(CHUNK + 1) });
+      const code = await globalThis.codeOf(opened.call('publish', { data: globalThis.noise(2 * LIMIT) }));
+      const same = globalThis.isSame(await globalThis.readAll(opened, small), globalThis.bytes(CHUNK + 1));
+      const contents = await opened.call('contents', {});
+      // What the failed publication wrote has made room again.
+      const again = await opened.call('publish', { data: globalThis.bytes(2 * CHUNK, 3) });
+      await opened.close();
+      return { code, same, contents: contents.length, again: again.held };
+    }, CHUNK, LIMIT);
+    assert.match(seen.code, /^quota: /);
+    assert.deepEqual([seen.same, seen.contents, seen.again], [true, 1, 2 * CHUNK]);
+  });
+}
