@@ -123,6 +123,7 @@ export class Tab {
     this.#leaving.clear();
     this.#forAll((client) => client.disconnect());
     this.#common?.close();
+    this.#common = undefined;
   };
 
   #wake = () => {
@@ -160,6 +161,7 @@ export class Tab {
     this.#awake.abort();
     this.#waiting.abort();
     this.#common?.close();
+    this.#common = undefined;
     const host = this.#host;
     this.#host = undefined;
     await host?.stop();

@@ -298,9 +298,10 @@ impl Inner {
         let Some(network) = self.clients.borrow_mut().remove(&client) else {
             return;
         };
-        let calls = self.calls.borrow();
         let of_client = |caller: &Caller| matches!(caller, Caller::Client(of, _) if *of == client);
-        let calls: Vec<CallId> = calls
+        let calls: Vec<CallId> = self
+            .calls
+            .borrow()
             .iter()
             .filter(|(_, caller)| of_client(caller))
             .map(|(call, _)| *call)
