@@ -169,8 +169,9 @@ impl Driver {
                         }
                     }
                 }));
-                if let Some(slot) = self.links.borrow_mut().get_mut(&link) {
-                    *slot = Some(Rc::clone(&channels));
+                match self.links.borrow_mut().get_mut(&link) {
+                    Some(slot) => *slot = Some(Rc::clone(&channels)),
+                    None => return,
                 }
                 channels.begin();
             }

@@ -204,6 +204,42 @@ for (const name of BROWSERS) {
     tab.assertClean();
   });
 
+  test(`${name}: a node goes with its last client, and the next one has a higher epoch`, async (t) => {
+    const tab = await openPage(name, t);
+    const seen = await tab.evaluate(async () => {
+      const opened = await globalThis.open(NAME);
+      const { engine } = opened;
+      const epochs = () => globalThis.raw(NAME, ['meta'], (meta) => Promise.all(
+        ['epoch', 'claimed'].map(async (key) => (await globalThis.finished(meta.get(key))) ?? null),
+      ));
+      const { key } = await opened.call('publish', { data: globalThis.bytes(10) });
+      const first = await epochs();
+      await engine.attach(2, { rendezvous: null });
+      engine.call(1, 1000, 'fetch', { key: key.replace(/.$/, (last) => (last === 'a' ? 'e' : 'a')) });
+      engine.detach(1);
+      const held = await opened.callAs(2, 'contents', {});
+      const second = await epochs();
+      engine.detach(2);
+      engine.detach(2);
+      const gone = await globalThis.codeOf(opened.callAs(2, 'contents', {}));
+      await engine.attach(3, { rendezvous: null });
+      const third = await epochs();
+      const again = await opened.callAs(3, 'contents', {});
+      await opened.close();
+      const closed = await globalThis.codeOf(engine.attach(4, {}));
+      return { held: held.length, again: again.length, gone, closed, first, second, third };
+    });
+    assert.deepEqual([seen.held, seen.again], [1, 1]);
+    assert.match(seen.gone, /^closed: /);
+    assert.match(seen.closed, /^closed: /);
+    const [epoch, claimed] = seen.first;
+    assert.equal(claimed, null);
+    assert.deepEqual(seen.second, [epoch, null]);
+    assert.equal(seen.third[0], epoch);
+    assert.ok(seen.third[1] > epoch);
+    tab.assertClean();
+  });
+
   test(`${name}: chunks nobody names are deleted, missing ones are not counted as held`, async (t) => {
     const tab = await openPage(name, t);
     const seen = await tab.evaluate(async (CHUNK) => {

@@ -9,22 +9,20 @@
 
 use super::{
     layout::{
-        CHUNKS, CLAIMED_KEY, CONTENTS, EPOCH_KEY, FORMAT, FORMAT_KEY, IDENTITY, LISTS, META,
-        Record, SELF_KEY, STORES, chunk, held, key, newer, number, put_record, record, records,
-        stored, whole,
+        CHUNKS, CLAIMED_KEY, CONTENTS, EPOCH_KEY, FORMAT, FORMAT_KEY, IDENTITY, META, SELF_KEY,
+        STORES, key, newer, number, records, stored, whole,
     },
-    transaction::{self, Fence, Result, Transaction, Write, closed, from_idb, is_refused},
+    requests::{Access, perform, scope},
+    transaction::{Fence, Result, Transaction, Write, closed, from_idb, is_refused},
 };
 use gloo_events::EventListener;
 use idb::{DatabaseEvent, ObjectStoreParams};
-use js_sys::{Array, Uint8Array};
+use js_sys::Array;
 use shoal_peer_core::io::{Slot, StoreAnswer, StoreError, StoreRequest, StoredContent};
-use shoal_protocol::{
-    content::ContentKey, namespace::Namespace, proof::VerifiedChunk, time::UnixMillis,
-};
+use shoal_protocol::{namespace::Namespace, time::UnixMillis};
 use std::{cell::Cell, collections::BTreeSet, rc::Rc};
 use wasm_bindgen::{JsCast, JsValue};
-use web_sys::IdbDatabase;
+use web_sys::{IdbDatabase, IdbTransactionMode};
 
 /// The store, under one engine's epoch.
 pub struct IndexedDb {
@@ -83,30 +81,13 @@ impl IndexedDb {
     async fn take_over(&self, now: UnixMillis) -> Result<u64> {
         let write = Write::begin(&self.database, &[META], None)?;
         let epoch = take_over(write.transaction(), now).await;
-        write.end(epoch.as_ref().err().cloned()).await?;
-        epoch
+        write.end(epoch).await
     }
 
     async fn drop_orphans(&self) -> Result<()> {
-        self.write(&[CONTENTS, CHUNKS], async |t| {
-            let records = records(t).await?;
-            let named: BTreeSet<Slot> = records.values().map(|record| record.slot).collect();
-            let request = t.store(CHUNKS)?.open_key_cursor(None, None);
-            let mut cursor = request.map_err(from_idb)?.await.map_err(from_idb)?;
-            // One step for each slot, however many chunks there are.
-            while let Some(at) = cursor {
-                let key: Array = at.key().map_err(from_idb)?.unchecked_into();
-                let slot = key.get(0).as_f64().unwrap_or(0.0) as Slot;
-                if !named.contains(&slot) {
-                    t.delete(CHUNKS, whole(slot)?)?;
-                }
-                let next = Array::of1(&((slot + 1) as f64).into());
-                let request = at.next(Some(&next)).map_err(from_idb)?;
-                cursor = request.await.map_err(from_idb)?;
-            }
-            Ok(())
-        })
-        .await
+        let write = self.begin_write(&[META, CONTENTS, CHUNKS])?;
+        let done = drop_orphans(write.transaction()).await;
+        write.end(done).await
     }
 
     /// An epoch for a new node.
@@ -114,216 +95,70 @@ impl IndexedDb {
         if !self.is_claimed.replace(true) {
             return Ok(self.epoch);
         }
-        self.write(&[], async |t| {
-            let before = number(t, CLAIMED_KEY).await?.unwrap_or(0).max(self.epoch);
-            let epoch = now.0.max(before + 1);
-            t.put(META, &CLAIMED_KEY.into(), &(epoch as f64).into())?;
-            Ok(epoch)
-        })
-        .await
+        let write = self.begin_write(&[META])?;
+        let epoch = claim_epoch(write.transaction(), self.epoch, now).await;
+        write.end(epoch).await
     }
 
     /// The identity that was put in.
     pub async fn identity(&self) -> Result<Option<JsValue>> {
-        self.read(&[IDENTITY], async |t| t.get(IDENTITY, key(SELF_KEY)).await)
-            .await
+        let t = self.begin_read(&[IDENTITY])?;
+        t.get(IDENTITY, key(SELF_KEY)).await
     }
 
     /// Keeps the identity.
     pub async fn put_identity(&self, identity: &JsValue) -> Result<()> {
-        self.write(&[IDENTITY], async |t| {
-            t.put(IDENTITY, &key(SELF_KEY), identity)
-        })
-        .await
+        let write = self.begin_write(&[META, IDENTITY])?;
+        let done = write.transaction().put(IDENTITY, &key(SELF_KEY), identity);
+        write.end(done).await
     }
 
     /// What is held for a namespace.
     pub async fn contents(&self, namespace: &Namespace) -> Result<Vec<StoredContent>> {
-        self.read(&[CONTENTS, CHUNKS], async |t| {
-            let mut contents = Vec::new();
-            for (key, record) in records(t).await? {
-                if record.namespaces.contains(namespace) {
-                    contents.push(stored(t, key, record).await?);
-                }
+        let t = self.begin_read(&[CONTENTS, CHUNKS])?;
+        let mut contents = Vec::new();
+        for (key, record) in records(&t).await? {
+            if record.namespaces.contains(namespace) {
+                contents.push(stored(&t, key, record).await?);
             }
-            Ok(contents)
-        })
-        .await
+        }
+        Ok(contents)
     }
 
     /// Does what a node in `namespace` asks.
     pub async fn handle(
         &self,
         namespace: &Namespace,
-        request: StoreRequest,
+        request: &StoreRequest,
     ) -> Result<StoreAnswer> {
-        match request {
-            StoreRequest::PutChunks { slot, chunks } => {
-                self.put_chunks(slot, chunks).await?;
-            }
-            StoreRequest::GetChunk { slot, index } => {
-                return self
-                    .get_bytes(CHUNKS, chunk(slot, index))
-                    .await
-                    .map(StoreAnswer::Chunk);
-            }
-            StoreRequest::DropChunk { slot, index } => self.drop_chunk(slot, index).await?,
-            StoreRequest::PutContent { content, list } => {
-                let content = self.put_content(namespace, content, list).await?;
-                return Ok(StoreAnswer::Content(Some(content)));
-            }
-            StoreRequest::SetWanted { key, wanted } => {
-                self.change(key, |record| record.wanted = wanted).await?;
-            }
-            StoreRequest::SetComplete { key } => {
-                let complete = |record: &mut Record| {
-                    record.complete = true;
-                    record.wanted = false;
-                };
-                self.change(key, complete).await?;
-            }
-            StoreRequest::FindContent { key } => {
-                return self.find_content(key).await.map(StoreAnswer::Content);
-            }
-            StoreRequest::GetList { key: content } => {
-                return self
-                    .get_bytes(LISTS, key(content))
-                    .await
-                    .map(StoreAnswer::List);
-            }
-            StoreRequest::RemoveContent { key } => self.remove_content(namespace, key).await?,
-            StoreRequest::DropSlot { slot } => {
-                self.delete(&[CHUNKS], async |t| t.delete(CHUNKS, whole(slot)?))
-                    .await?;
-            }
+        let (stores, access) = scope(request);
+        if access == Access::Read {
+            return perform(&self.begin_read(stores)?, namespace, request).await;
         }
-        Ok(StoreAnswer::Done)
-    }
-
-    async fn put_chunks(&self, slot: Slot, chunks: Vec<VerifiedChunk>) -> Result<()> {
-        self.write(&[CHUNKS], async |t| {
-            for verified in &chunks {
-                let bytes = Uint8Array::from(verified.bytes());
-                t.put(CHUNKS, &chunk(slot, verified.index()), &bytes)?;
+        let mut is_second = false;
+        loop {
+            let write = self.begin_write(stores)?;
+            let done = perform(write.transaction(), namespace, request).await;
+            match write.end(done).await {
+                // Deleting takes room as well. Where there was none, Firefox lends some to
+                // the transaction after, which may do nothing but delete.
+                Err(StoreError::Quota) if access == Access::Delete && !is_second => {}
+                Err(error) if is_refused(&error) && !is_second => {}
+                done => return done,
             }
-            Ok(())
-        })
-        .await
+            is_second = true;
+        }
     }
 
-    async fn drop_chunk(&self, slot: Slot, index: u32) -> Result<()> {
-        self.delete(&[CONTENTS, CHUNKS], async |t| {
-            t.delete(CHUNKS, chunk(slot, index))?;
-            for (content, mut record) in records(t).await? {
-                if record.slot == slot && record.complete {
-                    record.complete = false;
-                    put_record(t, content, &record)?;
-                }
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    async fn put_content(
-        &self,
-        namespace: &Namespace,
-        content: StoredContent,
-        list: Vec<u8>,
-    ) -> Result<StoredContent> {
-        let stores = [CONTENTS, LISTS, CHUNKS];
-        self.write(&stores, async |t| {
-            put_content(t, namespace, &content, &list).await
-        })
-        .await
-    }
-
-    async fn change(&self, content: ContentKey, change: impl Fn(&mut Record)) -> Result<()> {
-        self.write(&[CONTENTS], async |t| {
-            if let Some(mut record) = record(t, content).await? {
-                change(&mut record);
-                put_record(t, content, &record)?;
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    async fn find_content(&self, content: ContentKey) -> Result<Option<StoredContent>> {
-        self.read(&[CONTENTS, CHUNKS], async |t| {
-            match record(t, content).await? {
-                Some(record) => stored(t, content, record).await.map(Some),
-                None => Ok(None),
-            }
-        })
-        .await
-    }
-
-    async fn remove_content(&self, namespace: &Namespace, content: ContentKey) -> Result<()> {
-        self.delete(&[CONTENTS, LISTS, CHUNKS], async |t| {
-            let Some(mut record) = record(t, content).await? else {
-                return Ok(());
-            };
-            record.namespaces.remove(namespace);
-            if !record.namespaces.is_empty() {
-                return put_record(t, content, &record);
-            }
-            t.delete(CONTENTS, key(content))?;
-            t.delete(LISTS, key(content))?;
-            t.delete(CHUNKS, whole(record.slot)?)
-        })
-        .await
-    }
-
-    async fn get_bytes(&self, store: &str, key: JsValue) -> Result<Option<Vec<u8>>> {
-        let value = self
-            .read(&[store], async |t| t.get(store, key).await)
-            .await?;
-        Ok(value.map(|bytes| Uint8Array::new(&bytes).to_vec()))
-    }
-
-    async fn read<T>(
-        &self,
-        stores: &[&str],
-        work: impl AsyncFnOnce(&Transaction) -> Result<T>,
-    ) -> Result<T> {
+    fn begin_read(&self, stores: &[&str]) -> Result<Transaction> {
         if self.is_closed.get() {
             return Err(closed());
         }
-        transaction::read(&self.database, stores, work).await
+        Transaction::begin(&self.database, stores, IdbTransactionMode::Readonly)
     }
 
-    /// Writes to these stores, while the store is this engine's.
-    async fn write<T>(
-        &self,
-        stores: &[&str],
-        work: impl AsyncFn(&Transaction) -> Result<T>,
-    ) -> Result<T> {
-        match self.write_once(stores, &work).await {
-            Err(error) if is_refused(&error) => self.write_once(stores, &work).await,
-            done => done,
-        }
-    }
-
-    /// Deletes from these stores. To delete takes room as well; where there was none,
-    /// browsers lend some to the second attempt.
-    async fn delete(
-        &self,
-        stores: &[&str],
-        work: impl AsyncFn(&Transaction) -> Result<()>,
-    ) -> Result<()> {
-        match self.write_once(stores, &work).await {
-            Err(StoreError::Quota) => self.write_once(stores, &work).await,
-            Err(error) if is_refused(&error) => self.write_once(stores, &work).await,
-            done => done,
-        }
-    }
-
-    async fn write_once<T>(
-        &self,
-        stores: &[&str],
-        work: &impl AsyncFn(&Transaction) -> Result<T>,
-    ) -> Result<T> {
+    /// Begins to write while the store is this engine's. `META` is one of the stores.
+    fn begin_write(&self, stores: &[&str]) -> Result<Write> {
         if self.is_closed.get() {
             return Err(closed());
         }
@@ -332,11 +167,7 @@ impl IndexedDb {
             key: EPOCH_KEY,
             epoch: self.epoch,
         };
-        let stores = [&[META], stores].concat();
-        let write = Write::begin(&self.database, &stores, Some(fence))?;
-        let done = work(write.transaction()).await;
-        write.end(done.as_ref().err().cloned()).await?;
-        done
+        Write::begin(&self.database, stores, Some(fence))
     }
 
     /// Lets go of the database; what was begun comes to its end.
@@ -366,40 +197,30 @@ async fn take_over(t: &Transaction, now: UnixMillis) -> Result<u64> {
     Ok(epoch)
 }
 
-/// Records a content, or leaves the record that is there; see [`StoreRequest::PutContent`].
-async fn put_content(
-    t: &Transaction,
-    namespace: &Namespace,
-    content: &StoredContent,
-    list: &[u8],
-) -> Result<StoredContent> {
-    let held = held(t, content.slot, content.size).await?;
-    let old = record(t, content.key).await?;
-    let is_full = match &old {
-        Some(old) => old.complete || self::held(t, old.slot, old.size).await?.is_full(),
-        None => false,
-    };
-    let stays = is_full || !held.is_full();
-    let (mut record, loses) = match old {
-        Some(old) if stays => (old, Some(content.slot)),
-        old => {
-            let loses = old.as_ref().map(|old| old.slot);
-            let record = Record {
-                slot: content.slot,
-                size: content.size,
-                metadata: content.metadata.clone(),
-                complete: held.is_full(),
-                wanted: content.wanted,
-                namespaces: old.map(|old| old.namespaces).unwrap_or_default(),
-            };
-            t.put(LISTS, &key(content.key), &Uint8Array::from(list))?;
-            (record, loses)
+/// Deletes the chunks of slots that no record names.
+async fn drop_orphans(t: &Transaction) -> Result<()> {
+    let records = records(t).await?;
+    let named: BTreeSet<Slot> = records.values().map(|record| record.slot).collect();
+    let request = t.store(CHUNKS)?.open_key_cursor(None, None);
+    let mut cursor = request.map_err(from_idb)?.await.map_err(from_idb)?;
+    // One step for each slot, however many chunks there are.
+    while let Some(at) = cursor {
+        let key: Array = at.key().map_err(from_idb)?.unchecked_into();
+        let slot = key.get(0).as_f64().unwrap_or(0.0) as Slot;
+        if !named.contains(&slot) {
+            t.delete(CHUNKS, whole(slot)?)?;
         }
-    };
-    if let Some(loses) = loses.filter(|loses| *loses != record.slot) {
-        t.delete(CHUNKS, whole(loses)?)?;
+        let next = Array::of1(&((slot + 1) as f64).into());
+        let request = at.next(Some(&next)).map_err(from_idb)?;
+        cursor = request.await.map_err(from_idb)?;
     }
-    record.namespaces.insert(namespace.clone());
-    put_record(t, content.key, &record)?;
-    stored(t, content.key, record).await
+    Ok(())
+}
+
+/// Gives out an epoch above the engine's and above all that were given out.
+async fn claim_epoch(t: &Transaction, engine: u64, now: UnixMillis) -> Result<u64> {
+    let before = number(t, CLAIMED_KEY).await?.unwrap_or(0).max(engine);
+    let epoch = now.0.max(before + 1);
+    t.put(META, &CLAIMED_KEY.into(), &(epoch as f64).into())?;
+    Ok(epoch)
 }

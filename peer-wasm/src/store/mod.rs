@@ -4,6 +4,7 @@
 
 mod indexed_db;
 mod layout;
+mod requests;
 mod transaction;
 
 use indexed_db::IndexedDb;
@@ -77,7 +78,7 @@ impl Store {
         request: StoreRequest,
     ) -> Result<StoreAnswer, StoreError> {
         match self {
-            Self::IndexedDb(database) => database.handle(namespace, request).await,
+            Self::IndexedDb(database) => database.handle(namespace, &request).await,
             Self::Memory(store, _) => store.borrow_mut().handle(namespace, request),
         }
     }

@@ -22,7 +22,11 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    fn begin(database: &IdbDatabase, stores: &[&str], mode: IdbTransactionMode) -> Result<Self> {
+    pub fn begin(
+        database: &IdbDatabase,
+        stores: &[&str],
+        mode: IdbTransactionMode,
+    ) -> Result<Self> {
         let names: js_sys::Array = stores.iter().map(|name| JsValue::from(*name)).collect();
         let raw = database.transaction_with_str_sequence_and_mode(&names, mode);
         let raw = raw.map_err(|error| error_of(&error))?;
@@ -66,16 +70,6 @@ impl Transaction {
         let request = self.store(store)?.delete(key);
         request.map(drop).map_err(from_idb)
     }
-}
-
-/// Reads in one transaction.
-pub async fn read<T>(
-    database: &IdbDatabase,
-    stores: &[&str],
-    work: impl AsyncFnOnce(&Transaction) -> Result<T>,
-) -> Result<T> {
-    let transaction = Transaction::begin(database, stores, IdbTransactionMode::Readonly)?;
-    work(&transaction).await
 }
 
 /// Where the epoch of the engine that has the store is, and what it is expected to be.
@@ -129,7 +123,14 @@ impl Write {
     }
 
     /// Returns after it has completed, or, if something has failed, been reverted.
-    pub async fn end(self, mut failed: Option<StoreError>) -> Result<()> {
+    pub async fn end<T>(self, done: Result<T>) -> Result<T> {
+        match done {
+            Ok(value) => self.settle(None).await.map(|()| value),
+            Err(error) => Err(self.settle(Some(error)).await.err().unwrap_or_else(closed)),
+        }
+    }
+
+    async fn settle(self, mut failed: Option<StoreError>) -> Result<()> {
         if failed.is_some() {
             self.transaction.abort();
         }

@@ -1,0 +1,162 @@
+//! What each [`StoreRequest`] does, within a transaction that was begun for it.
+
+use super::{
+    layout::{
+        CHUNKS, CONTENTS, LISTS, META, Record, chunk, held, key, put_record, record, records,
+        stored, whole,
+    },
+    transaction::{Result, Transaction},
+};
+use js_sys::Uint8Array;
+use shoal_peer_core::io::{Slot, StoreAnswer, StoreRequest, StoredContent};
+use shoal_protocol::{content::ContentKey, namespace::Namespace, proof::VerifiedChunk};
+use wasm_bindgen::JsValue;
+
+/// What a request needs of the database.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing changes.
+    Read,
+    /// Something is added or changed.
+    Write,
+    /// Mostly, something goes.
+    Delete,
+}
+
+/// The object stores and the access that a request needs.
+pub fn scope(request: &StoreRequest) -> (&'static [&'static str], Access) {
+    match request {
+        StoreRequest::GetChunk { .. } => (&[CHUNKS], Access::Read),
+        StoreRequest::GetList { .. } => (&[LISTS], Access::Read),
+        StoreRequest::FindContent { .. } => (&[CONTENTS, CHUNKS], Access::Read),
+        StoreRequest::PutChunks { .. } => (&[META, CHUNKS], Access::Write),
+        StoreRequest::PutContent { .. } => (&[META, CONTENTS, LISTS, CHUNKS], Access::Write),
+        StoreRequest::SetWanted { .. } | StoreRequest::SetComplete { .. } => {
+            (&[META, CONTENTS], Access::Write)
+        }
+        StoreRequest::DropChunk { .. } => (&[META, CONTENTS, CHUNKS], Access::Delete),
+        StoreRequest::RemoveContent { .. } => (&[META, CONTENTS, LISTS, CHUNKS], Access::Delete),
+        StoreRequest::DropSlot { .. } => (&[META, CHUNKS], Access::Delete),
+    }
+}
+
+/// Does what a node in `namespace` asks.
+pub async fn perform(
+    t: &Transaction,
+    namespace: &Namespace,
+    request: &StoreRequest,
+) -> Result<StoreAnswer> {
+    match request {
+        StoreRequest::PutChunks { slot, chunks } => put_chunks(t, *slot, chunks)?,
+        StoreRequest::GetChunk { slot, index } => {
+            let bytes = get_bytes(t, CHUNKS, chunk(*slot, *index)).await;
+            return bytes.map(StoreAnswer::Chunk);
+        }
+        StoreRequest::DropChunk { slot, index } => drop_chunk(t, *slot, *index).await?,
+        StoreRequest::PutContent { content, list } => {
+            let content = put_content(t, namespace, content, list).await?;
+            return Ok(StoreAnswer::Content(Some(content)));
+        }
+        StoreRequest::SetWanted { key, wanted } => {
+            if let Some(mut record) = record(t, *key).await? {
+                record.wanted = *wanted;
+                put_record(t, *key, &record)?;
+            }
+        }
+        StoreRequest::SetComplete { key } => {
+            if let Some(mut record) = record(t, *key).await? {
+                record.complete = true;
+                record.wanted = false;
+                put_record(t, *key, &record)?;
+            }
+        }
+        StoreRequest::FindContent { key } => {
+            let content = match record(t, *key).await? {
+                Some(record) => Some(stored(t, *key, record).await?),
+                None => None,
+            };
+            return Ok(StoreAnswer::Content(content));
+        }
+        StoreRequest::GetList { key: content } => {
+            let bytes = get_bytes(t, LISTS, key(content)).await;
+            return bytes.map(StoreAnswer::List);
+        }
+        StoreRequest::RemoveContent { key } => remove_content(t, namespace, *key).await?,
+        StoreRequest::DropSlot { slot } => t.delete(CHUNKS, whole(*slot)?)?,
+    }
+    Ok(StoreAnswer::Done)
+}
+
+async fn get_bytes(t: &Transaction, store: &str, key: JsValue) -> Result<Option<Vec<u8>>> {
+    let value = t.get(store, key).await?;
+    Ok(value.map(|bytes| Uint8Array::new(&bytes).to_vec()))
+}
+
+fn put_chunks(t: &Transaction, slot: Slot, chunks: &[VerifiedChunk]) -> Result<()> {
+    for verified in chunks {
+        let bytes = Uint8Array::from(verified.bytes());
+        t.put(CHUNKS, &chunk(slot, verified.index()), &bytes)?;
+    }
+    Ok(())
+}
+
+async fn drop_chunk(t: &Transaction, slot: Slot, index: u32) -> Result<()> {
+    t.delete(CHUNKS, chunk(slot, index))?;
+    for (content, mut record) in records(t).await? {
+        if record.slot == slot && record.complete {
+            record.complete = false;
+            put_record(t, content, &record)?;
+        }
+    }
+    Ok(())
+}
+
+async fn put_content(
+    t: &Transaction,
+    namespace: &Namespace,
+    content: &StoredContent,
+    list: &[u8],
+) -> Result<StoredContent> {
+    let held = held(t, content.slot, content.size).await?;
+    let old = record(t, content.key).await?;
+    let is_full = match &old {
+        Some(old) => old.complete || self::held(t, old.slot, old.size).await?.is_full(),
+        None => false,
+    };
+    let stays = is_full || !held.is_full();
+    let (mut record, loses) = match old {
+        Some(old) if stays => (old, Some(content.slot)),
+        old => {
+            let loses = old.as_ref().map(|old| old.slot);
+            let record = Record {
+                slot: content.slot,
+                size: content.size,
+                metadata: content.metadata.clone(),
+                complete: held.is_full(),
+                wanted: content.wanted,
+                namespaces: old.map(|old| old.namespaces).unwrap_or_default(),
+            };
+            t.put(LISTS, &key(content.key), &Uint8Array::from(list))?;
+            (record, loses)
+        }
+    };
+    if let Some(loses) = loses.filter(|loses| *loses != record.slot) {
+        t.delete(CHUNKS, whole(loses)?)?;
+    }
+    record.namespaces.insert(namespace.clone());
+    put_record(t, content.key, &record)?;
+    stored(t, content.key, record).await
+}
+
+async fn remove_content(t: &Transaction, namespace: &Namespace, content: ContentKey) -> Result<()> {
+    let Some(mut record) = record(t, content).await? else {
+        return Ok(());
+    };
+    record.namespaces.remove(namespace);
+    if !record.namespaces.is_empty() {
+        return put_record(t, content, &record);
+    }
+    t.delete(CONTENTS, key(content))?;
+    t.delete(LISTS, key(content))?;
+    t.delete(CHUNKS, whole(record.slot)?)
+}
