@@ -2,7 +2,7 @@
 // would do it, and is still there after a reload.
 
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
@@ -44,7 +44,9 @@ for (const [one, other] of PAIRS) {
     sharer.assertClean();
     fetcher.assertClean();
     if (one === 'chromium' && other === 'chromium') {
-      await fetcher.page.screenshot({ path: path.join(target, 'screenshots', 'real-1280.png') });
+      const pictures = path.join(target, 'screenshots');
+      await mkdir(pictures, { recursive: true });
+      await fetcher.page.screenshot({ path: path.join(pictures, 'real-1280.png') });
     }
   });
 }
