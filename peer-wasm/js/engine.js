@@ -232,9 +232,11 @@ export class EngineRoom {
     // A tab that heard no answer asks again.
     if (client.attaching) return;
     client.attaching = (async () => {
+      // All tabs are told over their pages why there is none.
+      const engine = await this.#opened?.catch(() => undefined);
+      if (!engine) return;
       try {
-        const engine = await this.#opened;
-        const ok = await engine?.attach(number, options);
+        const ok = await engine.attach(number, options);
         client.isAttached = true;
         if (!this.#isOver) client.post({ id, ok });
       } catch (error) {

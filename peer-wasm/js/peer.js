@@ -65,9 +65,10 @@ export class Peer extends EventTarget {
    * @param {symbol} opening
    * @param {import('./options.js').Opening} options
    */
-  constructor(opening, { engine, store, useWorker }) {
+  constructor(opening, options) {
     if (opening !== OPENING) throw new TypeError('A peer is made by `await Peer.open()`.');
     super();
+    const { engine, store, useWorker } = options;
     this.#opened.promise = new Promise((resolve, reject) => Object.assign(this.#opened, { resolve, reject }));
     this.#connection = new Connection(engine, {
       attached: ({ id, state }) => {

@@ -10,6 +10,7 @@
  *     engine  welcome, mismatch  it may speak on its channel now; or versions differ
  *     host    starting           patience: the engine is being loaded
  *     host    crashed            the engine is gone, another one follows
+ *     host    failed             the engine cannot open the store; why, and another one follows
  *
  * Tabs may have loaded different versions of these modules, so each message says which
  * protocol it belongs to, and those of another are not read further.
@@ -21,7 +22,7 @@ export const PROTOCOL = 1;
 /**
  * @typedef {{ postMessage(message: any, transfer: Transferable[]): void, close(): void,
  *   onmessage: ((event: MessageEvent) => any) | null }} Port
- * @typedef {{ shoal: number, type: string, client?: string, engine?: string }} Announcement
+ * @typedef {{ shoal: number, type: string, client?: string, engine?: string, error?: any }} Announcement
  */
 
 /** The channel of all tabs that use a store. */

@@ -11,7 +11,7 @@
  * at once.
  */
 
-import { ShoalError } from './errors.js';
+import { ShoalError, fromPlain, toPlain } from './errors.js';
 import { Host } from './host.js';
 import { CommonChannel, TabPort, clientLock, hostLock, newName } from './port.js';
 
@@ -223,10 +223,11 @@ export class Tab {
         this.#forAll((client) => client.disconnect(error));
         this.#serveAgain();
       },
-      // The clients are told why, as they ask to be attached.
-      failed: () => {
+      failed: (error) => {
+        this.#common?.say({ type: 'failed', error: toPlain(error) });
         host.abandon();
         this.#serveAgain();
+        this.#forAll((client) => client.refuse(error));
       },
       superseded: () => this.#resign(),
     });
@@ -247,7 +248,7 @@ export class Tab {
   }
 
   /** @param {import('./port.js').Announcement} said */
-  #hear({ type, client: name = '', engine = '' }) {
+  #hear({ type, client: name = '', engine = '', error }) {
     const client = this.#clients.get(name);
     if (type === 'hello') {
       // An engine that is being loaded hears nothing yet.
@@ -262,6 +263,8 @@ export class Tab {
     } else if (type === 'crashed') {
       if (this.#host) return;
       this.#forAll((each) => each.disconnect(new ShoalError('engine-crashed', 'The engine ended unexpectedly and is started again by another tab.')));
+    } else if (type === 'failed') {
+      if (!this.#host) this.#forAll((each) => each.refuse(fromPlain(error)));
     } else if (!client || this.#host) {
       return;
     } else if (type === 'starting') {
