@@ -125,6 +125,8 @@ impl Driver {
             contents,
         };
         *self.node.borrow_mut() = Some(Node::new(self.now(), config));
+        #[cfg(feature = "test-hooks")]
+        self.with_node(|node, _| node.trust_signals());
         self.pump();
         Ok(())
     }

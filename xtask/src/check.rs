@@ -42,6 +42,16 @@ pub fn all() -> Result<()> {
     step("cargo clippy, wasm", || {
         clippy(&[&IN_THE_BROWSER[..], &["--target", tools::WASM]].concat())
     })?;
+    step("cargo clippy, wasm with test hooks", || {
+        clippy(&[
+            "--package",
+            "shoal-peer-wasm",
+            "--features",
+            "test-hooks",
+            "--target",
+            tools::WASM,
+        ])
+    })?;
     step("cargo doc, native", || {
         doc(&["--workspace", "--exclude", "shoal-peer-wasm"])
     })?;

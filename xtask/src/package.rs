@@ -17,7 +17,19 @@ const VERSION_MARK: &str = "\"0.0.0-workspace\"";
 
 /// Builds the peer and brings `target/package/shoal` up to date.
 pub fn assemble() -> Result<()> {
-    let peer = wasm::build()?;
+    fill(&paths::package(), &wasm::build()?)
+}
+
+/// Brings the package up to date whose engine tests can break.
+pub fn assemble_with_test_hooks() -> Result<()> {
+    fill(
+        &paths::package_with_test_hooks(),
+        &wasm::build_with_test_hooks()?,
+    )
+}
+
+/// Makes `folder` the package round a compiled peer.
+fn fill(folder: &Path, peer: &Path) -> Result<()> {
     let mut wanted = BTreeMap::new();
     let modules = paths::root().join("peer-wasm/js");
     for name in stamp::files(&modules)? {
@@ -25,7 +37,7 @@ pub fn assemble() -> Result<()> {
             wanted.insert(name.clone(), stamp::read(&modules.join(name))?);
         }
     }
-    for name in stamp::files(&peer)? {
+    for name in stamp::files(peer)? {
         let bytes = stamp::read(&peer.join(&name))?;
         if wanted.insert(name.clone(), bytes).is_some() {
             bail!(
@@ -42,7 +54,7 @@ pub fn assemble() -> Result<()> {
         wanted.insert("README.md".into(), stamp::read(readme)?);
     }
     wanted.insert("package.json".into(), manifest()?.into_bytes());
-    bring_up_to_date(&paths::package(), &wanted)
+    bring_up_to_date(folder, &wanted)
 }
 
 /// Builds all, and writes `target/package/shoal-VERSION.tgz`.

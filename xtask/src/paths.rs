@@ -28,6 +28,12 @@ pub fn package() -> PathBuf {
     target().join("package/shoal")
 }
 
+/// A package that is never shipped: its engine leaves out checks, for tests that show what
+/// holds without them.
+pub fn package_with_test_hooks() -> PathBuf {
+    target().join("package-test-hooks/shoal")
+}
+
 /// Where the tool `name` of this version is kept, for all clones of this user.
 pub fn tool(name: &str, version: &str) -> Result<PathBuf> {
     let cache = match env::var_os("XDG_CACHE_HOME").filter(|value| !value.is_empty()) {

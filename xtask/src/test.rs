@@ -65,6 +65,10 @@ pub fn run_tests(options: &Options) -> Result<()> {
     }
     if !browser_tests.is_empty() {
         server::build()?;
+        let lock = stamp::lock(&paths::state().join("build.lock"))?;
+        package::assemble_with_test_hooks()?;
+        // Tests take longer than anybody should wait for a build.
+        drop(lock);
         step("node: tests in browsers", || browsers(&browser_tests))?;
     }
     if wants(Part::Fuzz) {

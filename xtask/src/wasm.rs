@@ -31,9 +31,35 @@ const WASM_OPT: [&str; 10] = [
 /// Builds the peer and returns the folder of what belongs into the package:
 /// the module, its JavaScript, its types.
 pub fn build() -> Result<PathBuf> {
+    let compiled = compile("cargo: the wasm peer", &paths::target(), &[])?;
+    let bound = paths::state().join("wasm-bindgen");
+    bind("wasm-bindgen", &compiled, &bound)?;
+    let out = paths::state().join("wasm");
+    optimise(&bound, &out)?;
+    Ok(out)
+}
+
+/// Builds the peer that tests can break, and returns the folder of what belongs into its
+/// package. Nobody downloads it, so it is not made smaller.
+pub fn build_with_test_hooks() -> Result<PathBuf> {
+    // Cargo gives a module one name whatever its features, and takes what is there for
+    // built. In a folder of its own it is never taken for the module that is shipped.
+    let folder = paths::target().join("test-hooks");
+    let compiled = compile(
+        "cargo: the wasm peer, with test hooks",
+        &folder,
+        &["--features", "test-hooks"],
+    )?;
+    let bound = paths::state().join("wasm-bindgen-test-hooks");
+    bind("wasm-bindgen-test-hooks", &compiled, &bound)?;
+    Ok(bound)
+}
+
+/// Compiles the peer below `folder` and returns the module.
+fn compile(what: &str, folder: &Path, options: &[&str]) -> Result<PathBuf> {
     tools::wasm_target()?;
-    step("cargo: the wasm peer", || {
-        run(&mut cargo(&[
+    step(what, || {
+        run(cargo(&[
             "build",
             "--package",
             "shoal-peer-wasm",
@@ -41,23 +67,19 @@ pub fn build() -> Result<PathBuf> {
             tools::WASM,
             "--profile",
             "wasm",
-        ]))
+        ])
+        .arg("--target-dir")
+        .arg(folder)
+        .args(options))
     })?;
-    let compiled = paths::target()
-        .join(tools::WASM)
-        .join("wasm/shoal_peer_wasm.wasm");
-    let bound = paths::state().join("wasm-bindgen");
-    bind(&compiled, &bound)?;
-    let out = paths::state().join("wasm");
-    optimise(&bound, &out)?;
-    Ok(out)
+    Ok(folder.join(tools::WASM).join("wasm/shoal_peer_wasm.wasm"))
 }
 
-fn bind(compiled: &Path, out: &Path) -> Result<()> {
+fn bind(name: &str, compiled: &Path, out: &Path) -> Result<()> {
     // The module names the version of wasm-bindgen it was made for, and no other will do.
     Inputs::new(&["wasm-bindgen", "with default path"])
         .file(compiled)?
-        .unless_done("wasm-bindgen", &[&out.join(MODULE)], || {
+        .unless_done(name, &[&out.join(MODULE)], || {
             step("wasm-bindgen", || {
                 remove(out)?;
                 Bindgen::new()
