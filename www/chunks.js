@@ -29,7 +29,7 @@ export class ChunkSources {
 
   /**
    * @param {number} index
-   * @param {string | null} [peer] nobody: the chunk was held before
+   * @param {string} [peer] nobody: the chunk was held before
    */
   add(index, peer) {
     if (index >= this.owners.length || this.owners[index] !== 0) return;

@@ -371,6 +371,11 @@ pub enum Command {
         /// The chunk.
         index: u32,
     },
+    /// Tells which chunks of a content are held. Answered `Held`.
+    Held {
+        /// The content.
+        key: ContentKey,
+    },
     /// Lists what is held. Answered `Contents`.
     Contents,
     /// Stops sharing a content and deletes it. Answered `Done`.
@@ -399,6 +404,8 @@ pub enum Answer {
     Content(Content),
     /// Contents.
     Contents(Vec<Content>),
+    /// Runs of chunks: the first of each, and one past its last.
+    Held(Vec<(u32, u32)>),
     /// Peers.
     Peers(Vec<PeerInfo>),
     /// Bytes of a chunk; the driver hands them over without serialising.

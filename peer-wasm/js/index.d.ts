@@ -179,8 +179,8 @@ export interface PeerInfo {
 export interface TransferEvents {
   /** Ten a second at most. */
   progress: CustomEvent<Progress>;
-  /** A chunk of 256 KiB was fetched and stored. */
-  chunk: CustomEvent<{ index: number; peer: PeerId }>;
+  /** A chunk of 256 KiB was fetched and stored; without `peer` it was held before. */
+  chunk: CustomEvent<{ index: number; peer?: PeerId }>;
 }
 
 /** A fetch whose content is known. Its bytes can be read while they arrive. */

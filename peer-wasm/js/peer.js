@@ -249,12 +249,31 @@ export class Peer extends EventTarget {
       take?.(control);
       const running = this.#transfers.get(key) ?? new Set();
       this.#transfers.set(key, running.add(control));
+      if (content.held > 0 && content.held < content.size) this.#tellHeld(key, control);
       const over = () => {
         running.delete(control);
         if (running.size === 0 && this.#transfers.get(key) === running) this.#transfers.delete(key);
       };
       control.done.then(over, over);
     });
+  }
+
+  /**
+   * Tells a transfer which chunks were held before it began.
+   *
+   * @param {string} key
+   * @param {Control} control
+   */
+  async #tellHeld(key, control) {
+    try {
+      /** @type {[number, number][]} */
+      const ranges = await this.#connection.call('held', { key });
+      for (const [first, end] of ranges) {
+        for (let index = first; index < end; index += 1) control.chunk(index);
+      }
+    } catch {
+      // The peer was closed, and with it the transfer.
+    }
   }
 
   /**

@@ -15,7 +15,7 @@ const AHEAD = 4;
 /**
  * @typedef {object} Control
  * @property {(progress: Progress, content?: Content) => void} update
- * @property {(index: number, peer: string) => void} chunk
+ * @property {(index: number, peer?: string) => void} chunk
  * @property {(error: unknown) => void} fail
  * @property {Promise<Content>} done
  */
@@ -29,6 +29,8 @@ export class Transfer extends EventTarget {
   #done;
   #settle = { isOver: false, resolve: (/** @type {Content} */ _) => {}, reject: (/** @type {unknown} */ _) => {} };
   #failed = new AbortController();
+  /** Chunks that were told of. @type {Set<number>} */
+  #told = new Set();
 
   /**
    * Made by `Peer`.
@@ -48,7 +50,7 @@ export class Transfer extends EventTarget {
     this.#done.catch(() => {});
     take({
       update: (now, known) => this.#update(now, known),
-      chunk: (index, peer) => this.dispatchEvent(new CustomEvent('chunk', { detail: { index, peer } })),
+      chunk: (index, peer) => this.#tell(index, peer),
       fail: (error) => this.#fail(error),
       done: this.#done,
     });
@@ -131,6 +133,16 @@ export class Transfer extends EventTarget {
       this.#settle.resolve(this.#content);
     }
     this.dispatchEvent(new CustomEvent('progress', { detail: progress }));
+  }
+
+  /**
+   * @param {number} index
+   * @param {string} [peer]
+   */
+  #tell(index, peer) {
+    if (this.#told.has(index)) return;
+    this.#told.add(index);
+    this.dispatchEvent(new CustomEvent('chunk', { detail: peer === undefined ? { index } : { index, peer } }));
   }
 
   /** @param {unknown} error */

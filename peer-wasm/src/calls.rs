@@ -118,6 +118,7 @@ pub fn read(call: &str, args: &JsValue) -> Result<(Command, Option<Source>), Err
             key: key(args)?,
             index: index(args)?,
         },
+        "held" => Command::Held { key: key(args)? },
         "contents" => Command::Contents,
         "remove" => Command::Remove { key: key(args)? },
         "peers" => Command::Peers,

@@ -102,6 +102,18 @@ impl Bits {
         })
     }
 
+    /// The runs of numbers in the set, ascending: the first of each, and one past its last.
+    pub fn ranges(&self) -> Vec<(u32, u32)> {
+        let mut ranges: Vec<(u32, u32)> = Vec::new();
+        for index in self.iter() {
+            match ranges.last_mut() {
+                Some((_, end)) if *end == index => *end += 1,
+                _ => ranges.push((index, index + 1)),
+            }
+        }
+        ranges
+    }
+
     /// The numbers in the set, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.words.iter().enumerate().flat_map(|(at, &word)| {
@@ -212,5 +224,16 @@ mod tests {
             prop_assert_eq!(same.iter().count() as u32, bits.count());
             prop_assert_eq!(same, bits);
         }
+    }
+
+    #[test]
+    fn runs_are_told_by_their_ends() {
+        let mut bits = Bits::new(200);
+        for index in [0, 1, 5, 63, 64, 199] {
+            bits.insert(index);
+        }
+        assert_eq!(bits.ranges(), [(0, 2), (5, 6), (63, 65), (199, 200)]);
+        assert_eq!(Bits::new(9).ranges(), []);
+        assert_eq!(Bits::full(70).ranges(), [(0, 70)]);
     }
 }

@@ -199,6 +199,24 @@ for (const name of BROWSERS) {
     tab.assertClean();
   });
 
+  test(`${name}: a transfer tells of the chunks that were held before, once`, async (t) => {
+    const tab = await open(t);
+    await tab.evaluate(async () => {
+      globalThis.told = [];
+      const peer = await open();
+      const key = `k${3 * 262144}`;
+      order({ do: 'hold', key, chunks: 2 });
+      await new Promise((resolve) => peer.addEventListener('transfer', resolve, { once: true }));
+      const transfer = await peer.fetch(key);
+      transfer.addEventListener('chunk', ({ detail }) => { told.push([detail.index, detail.peer ?? null]); rig(); });
+    });
+    await tab.waitFor(() => told.length === 2);
+    await tab.evaluate(() => order({ do: 'hold', key: `k${3 * 262144}`, chunks: 3 }));
+    await tab.waitFor(() => told.length === 3);
+    assert.deepEqual(await tab.evaluate(() => told), [[0, null], [1, null], [2, 'somebody']]);
+    tab.assertClean();
+  });
+
   test(`${name}: a stream reads no further ahead than it must, and stops when told`, async (t) => {
     const tab = await open(t);
     const [unread, one, cancelled] = await tab.evaluate(async () => {

@@ -90,6 +90,8 @@ export class Engine {
       if (args.key === 'never') this.#tellAll({ event: 'progress', key: 'never', progress: progress('searching', 0) });
       else if (/^k\d+$/.test(args.key)) ok(this.#content(args.key));
       else this.host.toClient(client, { id, error: { code: 'invalid-key', message: 'not a content key' } }, []);
+    } else if (call === 'held') {
+      ok([[0, this.#held.get(args.key) ?? 0]]);
     } else if (call === 'read') {
       this.#reads.push({ ...args, ok });
       this.#answerReads();

@@ -53,6 +53,10 @@ impl Node {
                 self.answer(call, Answer::Done);
             }
             Command::Read { key, index } => self.read(call, key, index),
+            Command::Held { key } => {
+                let held = self.contents.get(key).map(|content| content.held.ranges());
+                self.answer(call, Answer::Held(held.unwrap_or_default()));
+            }
             Command::Contents => {
                 let contents = self.contents.iter().map(describe).collect();
                 self.answer(call, Answer::Contents(contents));
