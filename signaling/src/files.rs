@@ -1,9 +1,10 @@
 //! The demo page at `/` and the package under `/shoal/`, out of the binary.
 //!
-//! `build.rs` puts the files in behind the feature `embed`. They are named by their hash
-//! (`ETag`) and asked about every time (`no-cache`), so a page never runs with the parts of
-//! two versions for longer than a reload.
+//! `build.rs` puts the files in behind the feature `embed`, with the compressed forms that
+//! `cargo xtask build` made. They are named by their hash (`ETag`) and asked about every time
+//! (`no-cache`), so a page never runs with the parts of two versions for longer than a reload.
 
+use crate::coding::{self, Coding};
 use axum::{
     body::Body,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
@@ -31,8 +32,13 @@ const PACKAGE_HEADERS: &[(&str, &str)] = &[
     ("cross-origin-resource-policy", "cross-origin"),
 ];
 
-/// A file in the binary: its path and its bytes.
-type Embedded = (&'static str, &'static [u8]);
+/// A file in the binary, with its compressed forms where they are smaller.
+struct Embedded {
+    path: &'static str,
+    identity: &'static [u8],
+    brotli: Option<&'static [u8]>,
+    gzip: Option<&'static [u8]>,
+}
 
 #[cfg(feature = "embed")]
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
@@ -41,10 +47,16 @@ include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 static EMBEDDED: &[Embedded] = &[];
 
 struct File {
-    bytes: &'static [u8],
-    etag: HeaderValue,
+    forms: Vec<Form>,
     content_type: &'static str,
     headers: &'static [(&'static str, &'static str)],
+}
+
+/// A file in one content coding.
+struct Form {
+    coding: Coding,
+    bytes: &'static [u8],
+    etag: HeaderValue,
 }
 
 static FILES: LazyLock<BTreeMap<&str, File>> = LazyLock::new(|| index(EMBEDDED));
@@ -59,23 +71,37 @@ pub(crate) fn answer(path: &str, request: &HeaderMap) -> Response {
 }
 
 fn index(embedded: &'static [Embedded]) -> BTreeMap<&'static str, File> {
-    let file = |&(path, bytes): &Embedded| {
-        let hash = blake3::hash(bytes).to_hex();
-        // Hexadecimal digits in quotes are a valid header.
-        let etag = HeaderValue::try_from(format!("\"{}\"", &hash[..32])).ok()?;
+    let file = |embedded: &'static Embedded| {
+        let forms = [
+            (Coding::Identity, Some(embedded.identity)),
+            (Coding::Gzip, embedded.gzip),
+            (Coding::Brotli, embedded.brotli),
+        ];
+        let hash = blake3::hash(embedded.identity).to_hex();
+        let form = |(coding, bytes): (Coding, Option<&'static [u8]>)| {
+            let bytes = bytes?;
+            // Each form has a tag of its own (RFC 9110, section 8.8.3.3). Letters, digits and
+            // a hyphen in quotes are a valid header.
+            let tag = format!("\"{}-{}\"", &hash[..32], coding.name());
+            let etag = HeaderValue::try_from(tag).ok()?;
+            Some(Form {
+                coding,
+                bytes,
+                etag,
+            })
+        };
         let file = File {
-            bytes,
-            etag,
-            content_type: content_type(path),
-            headers: if path.starts_with("/shoal/") {
+            forms: forms.into_iter().filter_map(form).collect(),
+            content_type: content_type(embedded.path),
+            headers: if embedded.path.starts_with("/shoal/") {
                 PACKAGE_HEADERS
             } else {
                 PAGE_HEADERS
             },
         };
-        Some((path, file))
+        (embedded.path, file)
     };
-    embedded.iter().filter_map(file).collect()
+    embedded.iter().map(file).collect()
 }
 
 fn serve(files: &BTreeMap<&str, File>, path: &str, request: &HeaderMap) -> Option<Response> {
@@ -83,10 +109,19 @@ fn serve(files: &BTreeMap<&str, File>, path: &str, request: &HeaderMap) -> Optio
         "/" => files.get("/index.html"),
         path => files.get(path),
     }?;
-    let mut response = if is_known(request, &file.etag) {
+    let coding = coding::choose(request, file.forms.iter().map(|form| form.coding));
+    let form = file.forms.iter().find(|form| form.coding == coding)?;
+    let mut response = if is_known(request, &form.etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        Body::from(file.bytes).into_response()
+        let mut response = Body::from(form.bytes).into_response();
+        if coding != Coding::Identity {
+            let coding = HeaderValue::from_static(coding.name());
+            response
+                .headers_mut()
+                .insert(header::CONTENT_ENCODING, coding);
+        }
+        response
     };
     let headers = response.headers_mut();
     headers.insert(
@@ -94,8 +129,9 @@ fn serve(files: &BTreeMap<&str, File>, path: &str, request: &HeaderMap) -> Optio
         HeaderValue::from_static(file.content_type),
     );
     // Said with 304 too, where it must be that of the file (RFC 9110, section 8.6).
-    headers.insert(header::CONTENT_LENGTH, file.bytes.len().into());
-    headers.insert(header::ETAG, file.etag.clone());
+    headers.insert(header::CONTENT_LENGTH, form.bytes.len().into());
+    headers.insert(header::ETAG, form.etag.clone());
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
@@ -143,10 +179,23 @@ fn content_type(path: &str) -> &'static str {
 mod tests {
     use super::*;
 
+    const fn plain(path: &'static str, identity: &'static [u8]) -> Embedded {
+        Embedded {
+            path,
+            identity,
+            brotli: None,
+            gzip: None,
+        }
+    }
+
     static SITE: &[Embedded] = &[
-        ("/index.html", b"<!doctype html>"),
-        ("/shoal/shoal_bg.wasm", b"\0asm"),
-        ("/shoal/LICENSE-MIT", b"MIT"),
+        plain("/index.html", b"<!doctype html>"),
+        plain("/shoal/LICENSE-MIT", b"MIT"),
+        Embedded {
+            brotli: Some(b"br"),
+            gzip: Some(b"gz."),
+            ..plain("/shoal/shoal_bg.wasm", b"\0asm")
+        },
     ];
 
     fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
@@ -205,5 +254,54 @@ mod tests {
         );
         assert_eq!(ask("*".into()), StatusCode::NOT_MODIFIED);
         assert_eq!(ask("\"other\"".into()), StatusCode::OK);
+    }
+    #[test]
+    fn each_form_has_its_own_tag_and_caches_keep_them_apart() {
+        let files = index(SITE);
+        let ask = |path: &str, headers: &[(HeaderName, &str)]| {
+            let headers = headers.iter();
+            let pairs = headers.map(|(name, value)| (name.clone(), value.parse().unwrap()));
+            let response = serve(&files, path, &pairs.collect()).unwrap();
+            assert_eq!(header(&response, "vary"), Some("accept-encoding"));
+            response
+        };
+        let wasm = "/shoal/shoal_bg.wasm";
+        let mut tags = Vec::new();
+        for (accepted, coding, length) in [
+            ("br, gzip", Some("br"), "2"),
+            ("gzip", Some("gzip"), "3"),
+            ("identity", None, "4"),
+        ] {
+            let full = ask(wasm, &[(header::ACCEPT_ENCODING, accepted)]);
+            assert_eq!(header(&full, "content-encoding"), coding);
+            assert_eq!(header(&full, "content-length"), Some(length));
+            assert_eq!(header(&full, "content-type"), Some("application/wasm"));
+            let tag = header(&full, "etag").unwrap().to_owned();
+            assert!(!tags.contains(&tag));
+            for known in &tags {
+                let other = ask(
+                    wasm,
+                    &[
+                        (header::ACCEPT_ENCODING, accepted),
+                        (header::IF_NONE_MATCH, known),
+                    ],
+                );
+                assert_eq!(other.status(), StatusCode::OK, "{known}");
+            }
+            let known = ask(
+                wasm,
+                &[
+                    (header::ACCEPT_ENCODING, accepted),
+                    (header::IF_NONE_MATCH, &tag),
+                ],
+            );
+            assert_eq!(known.status(), StatusCode::NOT_MODIFIED);
+            assert_eq!(header(&known, "etag"), Some(&*tag));
+            assert_eq!(header(&known, "content-encoding"), None);
+            tags.push(tag);
+        }
+        let plain = ask("/", &[(header::ACCEPT_ENCODING, "br, gzip")]);
+        assert_eq!(header(&plain, "content-encoding"), None);
+        assert_eq!(header(&plain, "content-length"), Some("15"));
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod check;
 pub mod clock;
+mod coding;
 mod files;
 pub mod ice;
 pub mod identity;

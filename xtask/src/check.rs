@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::process::{cargo, command, run, step};
-use crate::{npm, package, paths, stamp, tools};
+use crate::{npm, paths, site, stamp, tools};
 
 /// The crates that run in the browser.
 const IN_THE_BROWSER: [&str; 6] = [
@@ -127,7 +127,7 @@ fn fetched(deny: &mut Command) -> Result<bool> {
 fn package_and_types() -> Result<()> {
     {
         let _lock = stamp::lock(&paths::state().join("build.lock"))?;
-        package::assemble()?;
+        site::assemble()?;
     }
     step("cargo clippy, the server with its files inside", || {
         clippy(&[

@@ -12,6 +12,7 @@ mod package;
 mod paths;
 mod process;
 mod server;
+mod site;
 mod stamp;
 mod test;
 mod tools;
@@ -42,7 +43,7 @@ enum Command {
     },
     /// Format, clippy (native and wasm), documentation, licences and sources, types.
     Check,
-    /// Run every test: Rust, browsers, a short fuzzing run, the size budget.
+    /// Run every test: Rust, the build, browsers, a short fuzzing run, the size budget.
     Test(test::Options),
     /// Write the npm package to target/package/shoal-VERSION.tgz.
     Package,

@@ -34,6 +34,11 @@ pub fn package_with_test_hooks() -> PathBuf {
     target().join("package-test-hooks/shoal")
 }
 
+/// The page and the package as the server embeds them.
+pub fn site() -> PathBuf {
+    target().join("site")
+}
+
 /// Where the tool `name` of this version is kept, for all clones of this user.
 pub fn tool(name: &str, version: &str) -> Result<PathBuf> {
     let cache = match env::var_os("XDG_CACHE_HOME").filter(|value| !value.is_empty()) {

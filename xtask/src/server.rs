@@ -3,12 +3,12 @@
 use anyhow::{Result, bail};
 
 use crate::process::{cargo, run, shown, step};
-use crate::{package, paths, stamp};
+use crate::{paths, site, stamp};
 
 /// Builds everything: the peer, the package, the server.
 pub fn build() -> Result<()> {
     let _lock = stamp::lock(&paths::state().join("build.lock"))?;
-    package::assemble()?;
+    site::assemble()?;
     step("cargo: the server, release", || {
         run(&mut cargo(&[
             "build",

@@ -19,7 +19,7 @@ const FUZZ_SECONDS: u32 = 3;
 pub struct Options {
     /// Only tests whose name (Rust) or file name (browser) contains this.
     filter: Option<String>,
-    /// Only these parts; without it all, and with a filter the first two.
+    /// Only these parts; without it all, and with a filter `rust` and `browser`.
     #[arg(long, value_enum, value_delimiter = ',')]
     part: Vec<Part>,
 }
@@ -27,6 +27,7 @@ pub struct Options {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
     Rust,
+    Build,
     Browser,
     Fuzz,
     Size,
@@ -61,6 +62,15 @@ pub fn run_tests(options: &Options) -> Result<()> {
             run(cargo(&["test", "--quiet", "--workspace"])
                 .arg("--")
                 .arg(filter))
+        })?;
+    }
+    if wants(Part::Build) {
+        server::build()?;
+        step("cargo test: the files inside the server", || {
+            // The whole workspace, so that dependencies have the features they were built with.
+            run(cargo(&["test", "--quiet", "--workspace"])
+                .args(["--features", "shoal-signaling/embed"])
+                .args(["--test", "rendezvous", "--", "files::", "http::"]))
         })?;
     }
     if !browser_tests.is_empty() {

@@ -4,6 +4,8 @@
 //! else and knows by the answer that all before has been handled.
 
 mod catalogs;
+#[cfg(feature = "embed")]
+mod files;
 mod http;
 mod join;
 mod limits;
