@@ -11,6 +11,7 @@ mod npm;
 mod package;
 mod paths;
 mod process;
+mod rebuild;
 mod server;
 mod site;
 mod stamp;

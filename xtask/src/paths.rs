@@ -34,6 +34,11 @@ pub fn package_with_test_hooks() -> PathBuf {
     target().join("package-test-hooks/shoal")
 }
 
+/// The server, as a build leaves it.
+pub fn server() -> PathBuf {
+    target().join("release/shoal-signaling")
+}
+
 /// The page and the package as the server embeds them.
 pub fn site() -> PathBuf {
     target().join("site")

@@ -35,9 +35,15 @@ pub fn command(program: &str, args: &[&str]) -> Command {
 
 /// Cargo, as the one that runs this program, building into the tree's `target/`.
 pub fn cargo(args: &[&str]) -> Command {
+    let mut command = cargo_as_called(args);
+    command.env("CARGO_TARGET_DIR", paths::target());
+    command
+}
+
+/// Cargo, with the environment in which a person called this program.
+pub fn cargo_as_called(args: &[&str]) -> Command {
     let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let mut command = command(&program, args);
-    command.env("CARGO_TARGET_DIR", paths::target());
     // Set for this program by the `cargo run` it was started with; build scripts
     // that watch them would run again on each change between us and a plain cargo.
     for (name, _) in std::env::vars_os() {

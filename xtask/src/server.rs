@@ -24,7 +24,7 @@ pub fn build() -> Result<()> {
 /// Builds, then becomes the server.
 pub fn demo(args: &[String]) -> Result<()> {
     build()?;
-    let mut server = std::process::Command::new(paths::target().join("release/shoal-signaling"));
+    let mut server = std::process::Command::new(paths::server());
     server.args(args);
     eprintln!("==> {}", shown(&server));
     become_process(&mut server)

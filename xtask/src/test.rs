@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::process::{cargo, command, run, step};
-use crate::{fuzz, npm, package, paths, server, stamp, tools};
+use crate::{fuzz, npm, package, paths, rebuild, server, stamp, tools};
 
 /// A browser that hangs must not take the whole run with it.
 const MILLISECONDS_PER_FILE: u32 = 1_200_000;
@@ -66,6 +66,7 @@ pub fn run_tests(options: &Options) -> Result<()> {
     }
     if wants(Part::Build) {
         server::build()?;
+        step("a second build", rebuild::does_nothing)?;
         step("cargo test: the files inside the server", || {
             // The whole workspace, so that dependencies have the features they were built with.
             run(cargo(&["test", "--quiet", "--workspace"])
