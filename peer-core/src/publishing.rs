@@ -25,6 +25,10 @@ pub(crate) struct Publishing {
     publication: Option<Publication>,
     size: ContentSize,
     next: u32,
+    /// One read at a time: of a blob that came over a `MessagePort` Firefox 153 reads one
+    /// piece, and leaves others that are asked for meanwhile unanswered for ever.
+    is_reading: bool,
+    /// Batches being read or stored.
     in_flight: usize,
     stored: u64,
     rate: Rate,
@@ -44,6 +48,7 @@ impl Publishing {
             publication: Some(Publication::new(size)),
             size,
             next: 0,
+            is_reading: false,
             in_flight: 0,
             stored: 0,
             rate: Rate::default(),
@@ -58,13 +63,14 @@ impl Publishing {
     /// The next bytes to read, while there is room for them.
     pub(crate) fn poll_range(&mut self) -> Option<Range<u64>> {
         let chunks = self.size.chunks();
-        if self.next >= chunks || self.in_flight >= BATCHES_MAX {
+        if self.next >= chunks || self.is_reading || self.in_flight >= BATCHES_MAX {
             return None;
         }
         let last = (self.next + BATCH_CHUNKS).min(chunks) - 1;
         let start = self.size.chunk_range(self.next)?.start;
         let end = self.size.chunk_range(last)?.end;
         self.next = last + 1;
+        self.is_reading = true;
         self.in_flight += 1;
         Some(start..end)
     }
@@ -75,6 +81,7 @@ impl Publishing {
         range: &Range<u64>,
         bytes: &[u8],
     ) -> Result<Vec<VerifiedChunk>, Error> {
+        self.is_reading = false;
         let changed = || {
             Error::new(
                 Code::InvalidContent,

@@ -51,13 +51,19 @@ class TestPeer {
   /** Publishes bytes that follow from a seed; returns the content. */
   publish({ name, size, seed = 1, type = 'application/octet-stream' }) {
     return this.tab.evaluate(async (name, size, seed, type) => {
-      const bytes = new Uint8Array(size);
+      // One block of noise, numbered: more would take long, run by a driver.
+      const block = new Uint32Array(16_384);
       let state = seed >>> 0 || 1;
-      for (let i = 0; i < size; i++) {
+      for (let i = 0; i < block.length; i++) {
         state ^= state << 13; state ^= state >>> 17; state ^= state << 5;
-        bytes[i] = state;
+        block[i] = state;
       }
-      return window.shoal.peer.publish(new Blob([bytes]), { name, type });
+      const blocks = [];
+      for (let at = 0; at < size; at += block.byteLength) {
+        block[0] = at;
+        blocks.push(block.slice());
+      }
+      return window.shoal.peer.publish(new Blob(blocks).slice(0, size), { name, type });
     }, name, size, seed, type);
   }
 

@@ -407,20 +407,18 @@ impl Node {
         }
     }
 
-    /// Reads the next pieces of a publication.
+    /// Reads the next piece of a publication, if its time has come.
     pub(super) fn read_source(&mut self, call: CallId) {
-        while let Some(range) = self
-            .publishing
-            .get_mut(&call)
-            .and_then(|publishing| publishing.poll_range())
-        {
-            let op = self.op(Op::PublishRead {
-                call,
-                range: range.clone(),
-            });
-            self.outputs
-                .push_back(crate::io::Output::ReadSource { op, call, range });
-        }
+        let publishing = self.publishing.get_mut(&call);
+        let Some(range) = publishing.and_then(|publishing| publishing.poll_range()) else {
+            return;
+        };
+        let op = self.op(Op::PublishRead {
+            call,
+            range: range.clone(),
+        });
+        self.outputs
+            .push_back(crate::io::Output::ReadSource { op, call, range });
     }
 
     pub(super) fn source_read(
@@ -447,6 +445,7 @@ impl Node {
                     Op::PublishPut { call, range },
                     StoreRequest::PutChunks { slot, chunks },
                 );
+                self.read_source(call);
             }
             Err(error) => self.end_publication(call, error),
         }
