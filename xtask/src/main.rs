@@ -18,6 +18,7 @@ mod stamp;
 mod test;
 mod tools;
 mod wasm;
+mod wasm_pack;
 
 use std::process::ExitCode;
 

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::process::{cargo, command, run, step};
-use crate::{fuzz, npm, package, paths, rebuild, server, stamp, tools};
+use crate::{fuzz, npm, package, paths, rebuild, server, stamp, tools, wasm_pack};
 
 /// A browser that hangs must not take the whole run with it.
 const MILLISECONDS_PER_FILE: u32 = 1_200_000;
@@ -31,12 +31,14 @@ enum Part {
     Browser,
     Fuzz,
     Size,
+    /// That wasm-pack builds the engine; only when asked for, since it takes minutes.
+    WasmPack,
 }
 
 /// Runs the tests; the first part that fails ends it.
 pub fn run_tests(options: &Options) -> Result<()> {
     let wants = |part| match (&options.part[..], &options.filter) {
-        ([], None) => true,
+        ([], None) => part != Part::WasmPack,
         ([], Some(_)) => matches!(part, Part::Rust | Part::Browser),
         (parts, _) => parts.contains(&part),
     };
@@ -91,6 +93,9 @@ pub fn run_tests(options: &Options) -> Result<()> {
         step("size budget", || {
             run(command("node", &["tests/size.mjs"]).arg(paths::package()))
         })?;
+    }
+    if wants(Part::WasmPack) {
+        wasm_pack::works()?;
     }
     Ok(())
 }

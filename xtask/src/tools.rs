@@ -15,6 +15,7 @@ use crate::{paths, stamp};
 /// wasm-opt, as npm's `binaryen` carries it.
 pub const BINARYEN: &str = "132.0.0";
 const CARGO_DENY: &str = "0.20.2";
+const WASM_PACK: &str = "0.15.1";
 /// The oldest Node the tests' dependencies run on.
 const NODE: u32 = 20;
 
@@ -68,28 +69,45 @@ pub fn wasm_opt() -> Result<PathBuf> {
 
 /// cargo-deny.
 pub fn cargo_deny() -> Result<PathBuf> {
-    let folder = paths::tool("cargo-deny", CARGO_DENY)?;
+    let folder = from_crates_io("cargo-deny", CARGO_DENY, &["--locked"])?;
+    Ok(folder.join("bin/cargo-deny"))
+}
+
+/// The folder of wasm-pack.
+pub fn wasm_pack() -> Result<PathBuf> {
+    from_crates_io("wasm-pack", WASM_PACK, &["--locked"])
+}
+
+/// The folder of the command `wasm-bindgen`, in the version of the crate.
+pub fn wasm_bindgen() -> Result<PathBuf> {
+    let lock = fs::read_to_string(paths::root().join("Cargo.lock"))?;
+    let version = lock
+        .split_once("name = \"wasm-bindgen\"\nversion = \"")
+        .and_then(|(_, rest)| rest.split_once('"'))
+        .context("Cargo.lock has no wasm-bindgen")?
+        .0;
+    // It does not install with `--locked`.
+    from_crates_io("wasm-bindgen-cli", version, &[])
+}
+
+/// Compiles a tool, where it is not there yet, and returns its folder.
+fn from_crates_io(name: &str, version: &str, options: &[&str]) -> Result<PathBuf> {
+    let folder = paths::tool(name, version)?;
     installed(&folder, |staging| {
         step(
             &format!(
-                "cargo: installing cargo-deny {CARGO_DENY} into {} (some two minutes)",
+                "cargo: installing {name} {version} into {} (some minutes)",
                 folder.display()
             ),
             || {
-                run(cargo(&[
-                    "install",
-                    "cargo-deny",
-                    "--locked",
-                    "--quiet",
-                    "--version",
-                    CARGO_DENY,
-                ])
-                .arg("--root")
-                .arg(staging))
+                run(cargo(&["install", name, "--quiet", "--version", version])
+                    .args(options)
+                    .arg("--root")
+                    .arg(staging))
             },
         )
     })?;
-    Ok(folder.join("bin/cargo-deny"))
+    Ok(folder)
 }
 
 /// Fails unless a Node that is new enough is there.
