@@ -4,8 +4,6 @@
 
 import { fingerprintOf, readDescription, writeDescription } from '/shoal/sdp.js';
 
-/** @typedef {'offerer' | 'answerer'} Name of a peer, by its role */
-
 const other = { offerer: 'answerer', answerer: 'offerer' };
 
 /** One connection of the relay. */
