@@ -30,7 +30,7 @@ pub fn run_benchmarks(options: &Options) -> Result<()> {
             all.join(", ")
         ),
     };
-    tools::browsers()?;
+    tools::install(&tools::browsers())?;
     npm::install()?;
     server::build()?;
     for name in chosen {

@@ -64,7 +64,7 @@ pub fn all(seconds: u32) -> Result<()> {
 
 /// Builds all targets and returns the target triple, in whose folder they are.
 fn build() -> Result<String> {
-    tools::cpp_compiler()?;
+    tools::install(&tools::cpp_compiler())?;
     let version = capture(&mut command("rustc", &["-vV"]))?;
     let host = version
         .lines()

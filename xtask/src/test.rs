@@ -52,12 +52,16 @@ pub fn run_tests(options: &Options) -> Result<()> {
         bail!("no file of tests/e2e has `{filter}` in its name");
     }
     // First what may have to be installed, so that it is known at once if it cannot be.
+    let mut packages = Vec::new();
     if !browser_tests.is_empty() {
-        tools::browsers()?;
-        npm::install()?;
+        packages.extend(tools::browsers());
     }
     if wants(Part::Fuzz) {
-        tools::cpp_compiler()?;
+        packages.extend(tools::cpp_compiler());
+    }
+    tools::install(&packages)?;
+    if !browser_tests.is_empty() {
+        npm::install()?;
     }
     if wants(Part::Rust) {
         step("cargo test", || {

@@ -133,33 +133,45 @@ pub fn node() -> Result<()> {
     Ok(())
 }
 
+/// A Debian package, and whether what is wanted of it is there.
+pub struct Package {
+    name: &'static str,
+    there: bool,
+}
+
 /// The browsers of the tests, and the font without which emoji are boxes.
-pub fn browsers() -> Result<()> {
-    let wanted = [
-        (
-            "chromium",
-            on_path(&["chromium", "chromium-browser", "google-chrome"]),
-        ),
-        ("firefox-esr", on_path(&["firefox-esr", "firefox"])),
-        (
-            "fonts-noto-color-emoji",
-            Path::new("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf").exists(),
-        ),
-    ];
-    debian_packages(&wanted)
+pub fn browsers() -> Vec<Package> {
+    let emoji = Path::new("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf");
+    vec![
+        Package {
+            name: "chromium",
+            there: on_path(&["chromium", "chromium-browser", "google-chrome"]),
+        },
+        Package {
+            name: "firefox-esr",
+            there: on_path(&["firefox-esr", "firefox"]),
+        },
+        Package {
+            name: "fonts-noto-color-emoji",
+            there: emoji.exists(),
+        },
+    ]
 }
 
 /// The C++ compiler that libFuzzer is built with.
-pub fn cpp_compiler() -> Result<()> {
-    debian_packages(&[("g++", on_path(&["c++", "g++"]))])
+pub fn cpp_compiler() -> Vec<Package> {
+    vec![Package {
+        name: "g++",
+        there: on_path(&["c++", "g++"]),
+    }]
 }
 
-/// Installs those Debian packages that are not there, or says how to.
-fn debian_packages(wanted: &[(&str, bool)]) -> Result<()> {
+/// Installs those packages that are not there, or says how to: all in one command.
+pub fn install(wanted: &[Package]) -> Result<()> {
     let missing: Vec<_> = wanted
         .iter()
-        .filter(|(_, there)| !there)
-        .map(|(name, _)| *name)
+        .filter(|package| !package.there)
+        .map(|package| package.name)
         .collect();
     if missing.is_empty() {
         return Ok(());
@@ -167,10 +179,13 @@ fn debian_packages(wanted: &[(&str, bool)]) -> Result<()> {
     let names = missing.join(" ");
     let is_root = capture(&mut command("id", &["-u"])).is_ok_and(|id| id.trim() == "0");
     if !is_root || !on_path(&["apt-get"]) {
-        bail!(
-            "{names} must be installed, which needs root. On Debian:\n\n    \
-             sudo apt-get update && sudo apt-get install -y --no-install-recommends {names}\n"
-        );
+        let install = format!("apt-get install -y --no-install-recommends {names}");
+        let command = if on_path(&["sudo"]) {
+            format!("sudo apt-get update && sudo {install}")
+        } else {
+            format!("su - -c 'apt-get update && {install}'")
+        };
+        bail!("{names} must be installed, which needs root. On Debian:\n\n    {command}\n");
     }
     step(&format!("apt-get: installing {names}"), || {
         run(command("apt-get", &["-qq", "update"]).env("DEBIAN_FRONTEND", "noninteractive"))?;

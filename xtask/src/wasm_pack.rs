@@ -11,7 +11,7 @@ use crate::{npm, paths, server, tools};
 /// Builds the crate as wasm-pack's users do, and shares a file with what came out.
 pub fn works() -> Result<()> {
     tools::wasm_target()?;
-    tools::browsers()?;
+    tools::install(&tools::browsers())?;
     npm::install()?;
     // It takes from the path what it would download otherwise.
     let mut path = vec![
