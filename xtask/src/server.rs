@@ -3,10 +3,12 @@
 use anyhow::{Result, bail};
 
 use crate::process::{cargo, run, shown, step};
-use crate::{paths, site, stamp};
+use crate::{paths, site, stamp, tools};
 
 /// Builds everything: the peer, the package, the server.
 pub fn build() -> Result<()> {
+    // Wanted late, and nobody should wait for the compiler to be told of it.
+    tools::node()?;
     let _lock = stamp::lock(&paths::state().join("build.lock"))?;
     site::assemble()?;
     step("cargo: the server, release", || {

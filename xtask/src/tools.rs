@@ -110,7 +110,7 @@ fn from_crates_io(name: &str, version: &str, options: &[&str]) -> Result<PathBuf
     Ok(folder)
 }
 
-/// Fails unless a Node that is new enough is there.
+/// Fails unless npm is there, and a Node that is new enough.
 pub fn node() -> Result<()> {
     static SEEN: OnceLock<()> = OnceLock::new();
     if SEEN.get().is_some() {
@@ -128,6 +128,9 @@ pub fn node() -> Result<()> {
             "Node {NODE} or later is needed, and `node --version` says {}",
             version.trim()
         );
+    }
+    if !on_path(&["npm"]) {
+        bail!("`npm` is needed beside Node; Debian has it in a package of its own, npm");
     }
     SEEN.get_or_init(|| ());
     Ok(())
