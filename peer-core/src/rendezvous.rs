@@ -24,6 +24,9 @@ use std::{collections::VecDeque, time::Duration};
 const BACKOFF_BASE: Duration = Duration::from_millis(500);
 /// Longest wait between attempts. Guess: a restarted server has its peers back soon.
 const BACKOFF_MAX: Duration = Duration::from_secs(15);
+/// How long a session must last for the next attempt to begin without a wait: a server that
+/// drops its peers as they join is not asked ever faster. Guess.
+const STEADY: Duration = Duration::from_secs(30);
 /// How long opening and joining may take. Guess.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the server may be silent; it pings more often. Guess: three of its heartbeats.
@@ -86,7 +89,9 @@ enum State {
     Waiting(Timestamp),
     /// Connecting or joining until then.
     Joining(Timestamp),
-    Joined,
+    Joined {
+        since: Timestamp,
+    },
 }
 
 pub(crate) struct Session {
@@ -152,7 +157,7 @@ impl Session {
     }
 
     pub(crate) fn is_joined(&self) -> bool {
-        self.state == State::Joined
+        matches!(self.state, State::Joined { .. })
     }
 
     /// Whether there is a rendezvous at all.
@@ -164,7 +169,9 @@ impl Session {
         match self.state {
             State::Off => None,
             State::Waiting(until) | State::Joining(until) => Some(until),
-            State::Joined => Some(self.renew_presence.min(self.last_heard + SILENCE_TIMEOUT)),
+            State::Joined { .. } => {
+                Some(self.renew_presence.min(self.last_heard + SILENCE_TIMEOUT))
+            }
         }
     }
 
@@ -172,8 +179,10 @@ impl Session {
         match self.state {
             State::Waiting(until) if until <= now => self.connect(now),
             State::Joining(until) if until <= now => self.disconnect(now),
-            State::Joined if self.last_heard + SILENCE_TIMEOUT <= now => self.disconnect(now),
-            State::Joined if self.renew_presence <= now => self.sign_presence(now),
+            State::Joined { .. } if self.last_heard + SILENCE_TIMEOUT <= now => {
+                self.disconnect(now)
+            }
+            State::Joined { .. } if self.renew_presence <= now => self.sign_presence(now),
             _ => {}
         }
     }
@@ -220,11 +229,8 @@ impl Session {
     }
 
     pub(crate) fn closed(&mut self, now: Timestamp) {
-        if matches!(self.state, State::Joining(_) | State::Joined) {
-            let wait = self
-                .random
-                .backoff(BACKOFF_BASE, self.failures, BACKOFF_MAX);
-            self.failures += 1;
+        if matches!(self.state, State::Joining(_) | State::Joined { .. }) {
+            let wait = self.next_wait(now);
             self.lost(now + wait);
         }
     }
@@ -306,8 +312,7 @@ impl Session {
                 view,
                 ..
             } if joining => {
-                self.state = State::Joined;
-                self.failures = 0;
+                self.state = State::Joined { since: now };
                 self.resume = Some(resume);
                 self.unconfirmed.clear();
                 self.show(PeerState::Online);
@@ -383,11 +388,22 @@ impl Session {
     fn refused(&mut self, now: Timestamp, retry_after: Option<u64>) {
         self.actions.push_back(Action::Disconnect);
         let least = Duration::from_millis(retry_after.unwrap_or(0).min(600_000));
-        let jitter = self
+        let wait = self.next_wait(now);
+        self.lost(now + least + wait);
+    }
+
+    /// How long to wait after this failure.
+    fn next_wait(&mut self, now: Timestamp) -> Duration {
+        if let State::Joined { since } = self.state
+            && since + STEADY <= now
+        {
+            self.failures = 0;
+        }
+        let wait = self
             .random
-            .backoff(BACKOFF_BASE, self.failures + 1, BACKOFF_MAX);
+            .backoff(BACKOFF_BASE, self.failures, BACKOFF_MAX);
         self.failures += 1;
-        self.lost(now + least + jitter);
+        wait
     }
 
     fn lost(&mut self, until: Timestamp) {

@@ -210,6 +210,29 @@ fn a_killed_peer_goes_on_where_its_store_ended() {
 }
 
 #[test]
+fn a_rendezvous_that_drops_whoever_joins_is_asked_ever_less() {
+    let mut network = Network::new(37, 1);
+    let joins_again = |network: &mut Network| {
+        let seen = network.peers[0].events.len();
+        network.set_rendezvous(false);
+        network.set_rendezvous(true);
+        let start = network.now;
+        network.run_until("a join", MINUTE, |network| {
+            network.peers[0].events[seen..].contains(&Event::State {
+                state: PeerState::Online,
+            })
+        });
+        network.now.since(start)
+    };
+    network.run_for(MINUTE);
+    assert!(joins_again(&mut network) < Duration::from_secs(1));
+    let waits: Vec<Duration> = (0..8).map(|_| joins_again(&mut network)).collect();
+    assert!(waits[7] > Duration::from_secs(5), "{waits:?}");
+    network.run_for(MINUTE);
+    assert!(joins_again(&mut network) < Duration::from_secs(1));
+}
+
+#[test]
 fn a_rendezvous_that_restarts_disturbs_no_fetch() {
     let mut network = Network::new(29, 3);
     let bytes = network.random_bytes(64 * MIB);
