@@ -251,8 +251,8 @@ export class Connection {
       this.#events.refused(fromPlain(error));
     } else if (!this.isAttached) {
       this.isAttached = true;
-      this.#events.attached(ok);
       for (const call of this.#calls.values()) this.#send(call);
+      this.#events.attached(ok);
     }
   }
 

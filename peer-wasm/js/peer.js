@@ -73,6 +73,8 @@ export class Peer extends EventTarget {
     this.#connection = new Connection(engine, {
       attached: ({ id, state }) => {
         this.#id = id;
+        // What the engine before stored last may not have been heard.
+        if (this.#isOpen) this.#transfers.forEach((running, key) => running.forEach((control) => this.#tellHeld(key, control)));
         this.#isOpen = true;
         this.#changeState(state);
         this.#opened.resolve();

@@ -77,7 +77,7 @@ fn compile(what: &str, folder: &Path, options: &[&str]) -> Result<PathBuf> {
 
 fn bind(name: &str, compiled: &Path, out: &Path) -> Result<()> {
     // The module names the version of wasm-bindgen it was made for, and no other will do.
-    Inputs::new(&["wasm-bindgen", "with default path"])
+    Inputs::new(&["wasm-bindgen", "with default path", "with reset"])
         .file(compiled)?
         .unless_done(name, &[&out.join(MODULE)], || {
             step("wasm-bindgen", || {
@@ -86,6 +86,8 @@ fn bind(name: &str, compiled: &Path, out: &Path) -> Result<()> {
                     .input_path(compiled)
                     .out_name("shoal_peer")
                     .web(true)?
+                    // With it an engine in the page can be started again after a trap.
+                    .reset_state_function(true)
                     .omit_default_module_path(false)
                     .typescript(true)
                     .remove_name_section(true)
