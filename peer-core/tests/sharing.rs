@@ -2,7 +2,7 @@
 
 mod network;
 
-use network::{MIB, Network, Path};
+use network::{Access, MIB, Network};
 use shoal_peer_core::io::*;
 use std::{collections::BTreeMap, time::Duration};
 
@@ -88,9 +88,10 @@ fn ten_peers_fetch_from_one_and_from_each_other() {
 #[test]
 fn a_slow_source_does_not_hold_up_a_fast_one() {
     let mut network = Network::new(5, 3);
-    network.peers[0].path = Path {
+    network.peers[0].access = Access {
         delay: Duration::from_millis(200),
-        rate: 50e3,
+        up: 50e3,
+        down: 50e3,
     };
     let bytes = network.random_bytes(16 * MIB);
     network.publish(0, "both", &bytes);

@@ -13,7 +13,7 @@ use shoal_peer_core::{MemoryStore, Node, io::*};
 use shoal_protocol::{
     bulk,
     catalog::Metadata,
-    content::ContentKey,
+    content::{CHUNK_SIZE, ContentKey},
     control::Role,
     id::{LinkId, PeerId, Signature},
     namespace::Namespace,
@@ -25,19 +25,22 @@ use std::{
     time::Duration,
 };
 
-/// What a link does to frames.
+/// How a peer is connected to the network; all its links share it.
 #[derive(Clone, Copy)]
-pub struct Path {
+pub struct Access {
+    /// From here to anywhere: the longer one of two counts.
     pub delay: Duration,
-    /// Bytes a second in each direction.
-    pub rate: f64,
+    /// Bytes a second.
+    pub up: f64,
+    pub down: f64,
 }
 
-impl Default for Path {
+impl Default for Access {
     fn default() -> Self {
         Self {
             delay: Duration::from_millis(5),
-            rate: 20e6,
+            up: 20e6,
+            down: 100e6,
         }
     }
 }
@@ -58,7 +61,10 @@ pub struct Peer {
     pub store: MemoryStore,
     pub store_fails: Option<StoreError>,
     pub fault: Fault,
-    pub path: Path,
+    pub access: Access,
+    /// When its up and its down link are free again.
+    up_free: Timestamp,
+    down_free: Timestamp,
     /// Changes, drops or adds to what this peer sends.
     pub tamper: Option<Box<dyn FnMut(Frame) -> Vec<Frame>>>,
     pub events: Vec<Event>,
@@ -77,6 +83,7 @@ struct End {
     node: usize,
     fingerprint: Fingerprint,
     remote: Option<Fingerprint>,
+    /// When what was put into the channel will have left it.
     busy_until: Timestamp,
     /// Whether the sender will be asked again.
     waiting: bool,
@@ -90,6 +97,8 @@ struct Wire {
 
 enum Happening {
     Input(usize, Input),
+    /// A number of bytes have come to the receiver's access link.
+    Arrival(LinkId, usize, usize, LinkInput),
     /// Something sent over a link; dropped if the link is gone when it arrives.
     Frame(LinkId, usize, LinkInput),
     Transmit(LinkId, usize),
@@ -125,6 +134,10 @@ pub struct Network {
     /// Whether the rendezvous puts itself between all links.
     pub in_the_middle: bool,
     wires: BTreeMap<LinkId, Wire>,
+    /// The links of each peer.
+    links: Vec<BTreeSet<LinkId>>,
+    /// Where peers share one content, its bytes are kept once: see [`Network::share_store`].
+    shared: Option<Vec<u8>>,
     queue: BinaryHeap<Scheduled>,
     sequence: u64,
     random: ChaCha12Rng,
@@ -149,6 +162,8 @@ impl Network {
             rendezvous: Rendezvous::new(),
             in_the_middle: false,
             wires: BTreeMap::new(),
+            links: Vec::new(),
+            shared: None,
             queue: BinaryHeap::new(),
             sequence: 0,
             random: ChaCha12Rng::from_seed(bytes),
@@ -157,6 +172,12 @@ impl Network {
             network.add_peer(|_| {});
         }
         network
+    }
+
+    /// From now on all stores hold the chunks of this content and no other, once for all of
+    /// them: what a node believes to have stored it can read.
+    pub fn share_store(&mut self, bytes: Vec<u8>) {
+        self.shared = Some(bytes);
     }
 
     /// Bytes that do not compress, the same for the same seed.
@@ -190,13 +211,16 @@ impl Network {
         let id = PeerId::from_public_key(key.verifying_key().to_bytes());
         let mut config = self.config(id, 1, Vec::new());
         change(&mut config);
+        self.links.push(BTreeSet::new());
         self.peers.push(Peer {
             id,
             node: Node::new(self.now, config),
             store: MemoryStore::default(),
             store_fails: None,
             fault: Fault::None,
-            path: Path::default(),
+            access: Access::default(),
+            up_free: self.now,
+            down_free: self.now,
             tamper: None,
             events: Vec::new(),
             answers: BTreeMap::new(),
@@ -255,6 +279,7 @@ impl Network {
                 .into_iter()
                 .flat_map(|wire| wire.ends)
             {
+                self.links[end.node].remove(&link);
                 self.schedule(
                     Duration::from_millis(1),
                     Happening::Input(end.node, Input::Link(link, LinkInput::Closed)),
@@ -457,6 +482,14 @@ impl Network {
         self.now = self.now.max(at);
         match happening {
             Happening::Input(index, input) => self.input(index, input),
+            Happening::Arrival(link, index, len, input) => {
+                let receiver = &mut self.peers[index];
+                // The first bytes pass while the last are on their way.
+                let pass = Duration::from_secs_f64(len as f64 / receiver.access.down);
+                let through = self.now.max(receiver.down_free + pass);
+                receiver.down_free = through;
+                self.schedule_at(through, Happening::Frame(link, index, input));
+            }
             Happening::Frame(link, index, input) => {
                 if self.wires.contains_key(&link) {
                     self.input(index, Input::Link(link, input));
@@ -553,6 +586,7 @@ impl Network {
                     waiting: false,
                 };
                 self.wires.entry(link).or_default().ends.push(end);
+                self.links[index].insert(link);
                 if role == Role::Offerer {
                     self.local_description(index, link, Setup::Actpass, Fingerprint(bytes));
                 }
@@ -587,8 +621,13 @@ impl Network {
                     request,
                     StoreRequest::PutChunks { .. } | StoreRequest::PutContent { .. }
                 );
-                let result = match &peer.store_fails {
-                    Some(error) if writes => Err(error.clone()),
+                let result = match (&peer.store_fails, &self.shared, &request) {
+                    (Some(error), ..) if writes => Err(error.clone()),
+                    (_, Some(_), StoreRequest::PutChunks { .. }) => Ok(StoreAnswer::Done),
+                    (_, Some(bytes), StoreRequest::GetChunk { index, .. }) => {
+                        let chunk = bytes.chunks(CHUNK_SIZE).nth(*index as usize);
+                        Ok(StoreAnswer::Chunk(chunk.map(<[u8]>::to_vec)))
+                    }
                     _ => peer.store.handle(&Namespace::default(), request),
                 };
                 self.schedule(
@@ -646,8 +685,9 @@ impl Network {
             .into_iter()
             .flat_map(|wire| wire.ends)
         {
+            self.links[end.node].remove(&link);
             if end.node != index {
-                let delay = self.peers[index].path.delay;
+                let delay = self.peers[index].access.delay;
                 self.schedule(
                     delay,
                     Happening::Input(end.node, Input::Link(link, LinkInput::Closed)),
@@ -682,11 +722,10 @@ impl Network {
 
     /// Takes frames while the channels can take more.
     fn transmit(&mut self, index: usize) {
-        let links: Vec<LinkId> = self
-            .wires
+        let links: Vec<LinkId> = self.links[index]
             .iter()
-            .filter(|(_, wire)| wire.open && wire.ends.iter().any(|end| end.node == index))
-            .map(|(link, _)| *link)
+            .copied()
+            .filter(|link| self.wires.get(link).is_some_and(|wire| wire.open))
             .collect();
         for link in links {
             while let Some(frame) =
@@ -751,8 +790,6 @@ impl Network {
         let Some(end) = wire.ends.iter_mut().find(|end| end.node == index) else {
             return;
         };
-        let path = self.peers[index].path;
-        let slower = path.rate.min(self.peers[to].path.rate);
         let (len, input) = match frame {
             Frame::Text(text) => (text.len(), LinkInput::Control(text)),
             Frame::Binary(mut bytes) => {
@@ -767,10 +804,17 @@ impl Network {
                 (bytes.len(), LinkInput::Bulk(bytes))
             }
         };
-        end.busy_until =
-            end.busy_until.max(self.now) + Duration::from_secs_f64(len as f64 / slower);
-        let arrives = end.busy_until + path.delay.max(self.peers[to].path.delay);
-        self.schedule_at(arrives, Happening::Frame(link, to, input));
+        let time = |rate: f64| Duration::from_secs_f64(len as f64 / rate);
+        let sender = &mut self.peers[index];
+        let (up, delay) = (sender.access.up, sender.access.delay);
+        let left = sender.up_free.max(self.now) + time(up);
+        sender.up_free = left;
+        let receiver = &self.peers[to];
+        let delay = delay.max(receiver.access.delay);
+        // What waits at the receiver's link holds up the sender: flow control.
+        let backlog = receiver.down_free.since(self.now + delay);
+        end.busy_until = left.max(self.now + backlog);
+        self.schedule_at(left + delay, Happening::Arrival(link, to, len, input));
     }
 
     /// Peers among which links are up, by index.

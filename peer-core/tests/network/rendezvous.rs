@@ -4,17 +4,25 @@ use shoal_protocol::{
     catalog::{PageText, Replica, SignedHead},
     id::{Nonce, PeerId, ResumeToken},
     namespace::Namespace,
-    rendezvous::{Join, PeerMessage, PeerSummary, ReceiptStatus, ServerMessage},
+    rendezvous::{Join, MAX_VIEW, PeerMessage, PeerSummary, ReceiptStatus, ServerMessage},
     signal::{Fingerprint, Signal, SignalBody, offer_hash},
     signed::{Payload, Signed},
     time::Timestamp,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most peers named in an answer to `find`, as the server has it.
+const MAX_PROVIDERS: usize = 50;
 
 pub struct Rendezvous {
     up: bool,
     id: PeerId,
     joined: BTreeMap<usize, PeerId>,
+    indexes: BTreeMap<PeerId, usize>,
+    /// Who is shown each peer, at most [`MAX_VIEW`] peers to each.
+    watchers: BTreeMap<usize, BTreeSet<usize>>,
+    /// How many peers each is shown.
+    shown: BTreeMap<usize, usize>,
     catalogs: BTreeMap<PeerId, Replica>,
     out: Vec<(usize, String)>,
     next_signal: u64,
@@ -32,6 +40,9 @@ impl Rendezvous {
             up: true,
             id: PeerId::from_public_key([9; 32]),
             joined: BTreeMap::new(),
+            indexes: BTreeMap::new(),
+            watchers: BTreeMap::new(),
+            shown: BTreeMap::new(),
             catalogs: BTreeMap::new(),
             out: Vec::new(),
             next_signal: 0,
@@ -50,6 +61,9 @@ impl Rendezvous {
         self.up = up;
         self.catalogs.clear();
         self.out.clear();
+        self.indexes.clear();
+        self.watchers.clear();
+        self.shown.clear();
         std::mem::take(&mut self.joined).into_keys().collect()
     }
 
@@ -67,14 +81,46 @@ impl Rendezvous {
 
     pub fn close(&mut self, index: usize) {
         if let Some(peer) = self.joined.remove(&index) {
-            self.broadcast(
+            self.indexes.remove(&peer);
+            self.tell_watchers(
                 index,
                 &ServerMessage::Peers {
                     add: Vec::new(),
                     drop: vec![peer],
                 },
             );
+            for watcher in self.watchers.remove(&index).unwrap_or_default() {
+                *self.shown.entry(watcher).or_default() -= 1;
+            }
+            self.shown.remove(&index);
+            for watchers in self.watchers.values_mut() {
+                watchers.remove(&index);
+            }
         }
+    }
+
+    /// Shows the newcomer to those with room in their views, and them to it.
+    fn introduce(&mut self, index: usize) -> Vec<PeerSummary> {
+        let mut view = Vec::new();
+        // From its neighbour on, so that not everybody is shown the same.
+        let others = self.joined.range(..index).rev();
+        let others: Vec<usize> = others
+            .chain(self.joined.range(index + 1..).rev())
+            .map(|(other, _)| *other)
+            .collect();
+        for other in others {
+            if view.len() < MAX_VIEW {
+                view.push(self.summary(self.joined[&other]));
+                self.watchers.entry(other).or_default().insert(index);
+                *self.shown.entry(index).or_default() += 1;
+            }
+            let shown = self.shown.entry(other).or_default();
+            if *shown < MAX_VIEW {
+                *shown += 1;
+                self.watchers.entry(index).or_default().insert(other);
+            }
+        }
+        view
     }
 
     fn send(&mut self, index: usize, message: &ServerMessage) {
@@ -90,15 +136,9 @@ impl Rendezvous {
         }
     }
 
-    fn broadcast(&mut self, except: usize, message: &ServerMessage) {
-        let others: Vec<usize> = self
-            .joined
-            .keys()
-            .copied()
-            .filter(|index| *index != except)
-            .collect();
-        for index in others {
-            self.send(index, message);
+    fn tell_watchers(&mut self, of: usize, message: &ServerMessage) {
+        for watcher in self.watchers.get(&of).cloned().unwrap_or_default() {
+            self.send(watcher, message);
         }
     }
 
@@ -110,10 +150,7 @@ impl Rendezvous {
     }
 
     fn index_of(&self, peer: PeerId) -> Option<usize> {
-        self.joined
-            .iter()
-            .find(|(_, id)| **id == peer)
-            .map(|(index, _)| *index)
+        self.indexes.get(&peer).copied()
     }
 
     pub fn receive(&mut self, now: Timestamp, index: usize, text: &str, in_the_middle: bool) {
@@ -124,12 +161,9 @@ impl Rendezvous {
             PeerMessage::Join { signed, .. } => {
                 let join: Join = signed.open().expect("a join is signed");
                 assert_eq!(join.server, self.id);
-                let view = self
-                    .joined
-                    .values()
-                    .map(|peer| self.summary(*peer))
-                    .collect();
                 self.joined.insert(index, signed.peer);
+                self.indexes.insert(signed.peer, index);
+                let view = self.introduce(index);
                 let resume = ResumeToken([2; 16]);
                 self.send(
                     index,
@@ -142,7 +176,7 @@ impl Rendezvous {
                     },
                 );
                 let add = vec![self.summary(signed.peer)];
-                self.broadcast(
+                self.tell_watchers(
                     index,
                     &ServerMessage::Peers {
                         add,
@@ -176,7 +210,10 @@ impl Rendezvous {
                     .iter()
                     .filter_map(lists)
                     .filter(|peer| self.index_of(*peer).is_some());
-                let peers = peers.collect();
+                let mut peers: Vec<PeerId> = peers.collect();
+                let start = index % peers.len().max(1);
+                peers.rotate_left(start);
+                peers.truncate(MAX_PROVIDERS);
                 self.send(index, &ServerMessage::Providers { key, peers });
             }
             PeerMessage::Signal { id, to, signed } => {
@@ -228,7 +265,7 @@ impl Rendezvous {
         });
         if taken.is_ok() {
             let add = vec![self.summary(peer)];
-            self.broadcast(
+            self.tell_watchers(
                 index,
                 &ServerMessage::Peers {
                     add,
