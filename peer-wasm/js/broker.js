@@ -280,6 +280,10 @@ function closeSettled(connection) {
  */
 async function remoteFingerprintOf(connection) {
   const transport = connection.sctp?.transport;
+  if (transport && transport.state !== 'connected') {
+    // In Chromium the connection may be told to be connected before its transport is.
+    await new Promise((resolve) => transport.addEventListener('statechange', resolve, { once: true }));
+  }
   // Not in every browser.
   const certificate = transport?.getRemoteCertificates?.()[0];
   if (!certificate || !globalThis.crypto?.subtle) return undefined;

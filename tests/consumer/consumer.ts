@@ -32,7 +32,7 @@ export async function share(file: File): Promise<URL> {
 
 export async function get(peer: Peer, key: Key): Promise<Blob> {
   const transfer: Transfer = await peer.fetch(key, { timeout: 30_000, onprogress: show });
-  transfer.addEventListener('chunk', ({ detail: { index, peer } }) => mark(index, peer));
+  transfer.addEventListener('chunk', ({ detail: { index, peer } }) => mark(index, peer ?? 'held before'));
   transfer.addEventListener('progress', ({ detail }) => show(detail));
   for await (const part of transfer.stream()) part.byteLength satisfies number;
   const { size }: Content = await transfer.done;
