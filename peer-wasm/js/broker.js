@@ -285,13 +285,7 @@ async function remoteFingerprintOf(connection) {
     await new Promise((resolve) => transport.addEventListener('statechange', resolve, { once: true }));
   }
   // Not in every browser.
-  if (!transport?.getRemoteCertificates) return undefined;
-  // Chromium may say of the connection that it is connected before its transport has heard of
-  // it, and of the certificate.
-  if (transport.state === 'new' || transport.state === 'connecting') {
-    await new Promise((resolve) => transport.addEventListener('statechange', resolve, { once: true }));
-  }
-  const certificate = transport.getRemoteCertificates()[0];
+  const certificate = transport?.getRemoteCertificates?.()[0];
   if (!certificate || !globalThis.crypto?.subtle) return undefined;
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', certificate));
   return [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join(':').toUpperCase();

@@ -64,4 +64,4 @@ function report(error: unknown): string | undefined {
   return `${error.message} ${advice[error.code] ?? ''} ${error.candidates?.local.host ?? ''}`;
 }
 
-declare function mark(index: number, peer?: PeerId): void;
+declare function mark(index: number, peer: PeerId): void;
