@@ -34,6 +34,16 @@ export class Report {
     console.log(`    ${line(row)}`);
   }
 
+  /**
+   * Adds how many times as much one system did as another in the same round, for each round.
+   *
+   * @param {{ case: string, of: [string, number[]], to: [string, number[]], goal?: number, less?: boolean }} row
+   */
+  ratio({ case: name, of: [one, values], to: [other, bases], goal, less }) {
+    const ratios = values.map((value, round) => value / bases[round]);
+    this.add({ case: name, system: `${one} / ${other}`, unit: '', values: ratios, goal, less });
+  }
+
   /** Prints the table and writes the file. */
   async write() {
     const report = { bench: this.bench, commit: commit(), machine: machine(), rows: this.#rows };
@@ -48,10 +58,10 @@ export class Report {
 function line({ case: name, system, unit, value, runs, goal, met }) {
   const spread = runs.length > 1 ? ` (${tidy(Math.min(...runs))} to ${tidy(Math.max(...runs))})` : '';
   const verdict = goal === undefined ? '' : `  goal ${tidy(goal)}: ${met ? 'met' : 'missed'}`;
-  return `${name.padEnd(34)} ${system.padEnd(18)} ${tidy(value).padStart(9)} ${unit}${spread}${verdict}`;
+  return `${name.padEnd(40)} ${system.padEnd(22)} ${tidy(value).padStart(9)} ${unit}${spread}${verdict}`;
 }
 
-function median(values) {
+export function median(values) {
   if (values.length === 0) throw new Error('a row needs at least one run');
   const sorted = [...values].sort((a, b) => a - b);
   const middle = Math.floor(sorted.length / 2);

@@ -1,115 +1,74 @@
-// MB/s from tab to tab: this project, and beside it in the same run a bare data channel,
-// which is the physical limit. Runs are interleaved, and each tab is new.
+// MB/s from tab to tab, of bytes that nothing can compress: this project, WebTorrent, and in
+// the same run a bare data channel, which is the physical limit. Of the bare channel several
+// message sizes run, in page and worker, and the one that is best by its median counts.
+//
+// This project's clock runs from `fetch` to the last chunk verified and stored, over links
+// that are there; WebTorrent's from the first bytes that come, so that its search, which is
+// part of `start`, is not held against it. Every tab is new.
 
-import { launch, temporaryProfile } from '../rig/browsers.mjs';
-import { openPeer, startBlankSite } from '../rig/peers.mjs';
+import { Report, median, quick } from './report.mjs';
+import { VARIANTS, bareChannel } from './systems/bare.mjs';
+import { MB, bench, browserOnDisk, rounds, startSites } from './systems/bench.mjs';
+import * as shoal from './systems/shoal.mjs';
+import * as webtorrent from './systems/webtorrent.mjs';
 import { startServer } from '../rig/server.mjs';
-import { Report, quick } from './report.mjs';
 
-const MB = 1_000_000;
-const SIZE = quick ? 32 * MB : 64 * MB;
-const RUNS = quick ? 1 : 5;
-/** Bytes of a message of the bare channel: what this project sends too. */
-const MESSAGE = 64 * 1024;
+const SMALL = quick ? 32 * MB : 64 * MB;
+const LARGE = 256 * MB;
+const ROUNDS = quick ? 2 : 5;
+/** Of large contents, which take long and vary less. */
+const LARGE_ROUNDS = quick ? 0 : 3;
 
-const ends = [];
-const until = { after: (done) => ends.unshift(done) };
-try {
+await bench(async (until) => {
   const server = await startServer([], { until });
-  const site = await startBlankSite(until);
-  // On disk, as for a person: Chromium keeps other contexts in memory.
-  const browsers = [];
-  for (let each = 0; each < 2; each++) {
-    browsers.push(await launch('chromium', { until, profile: await temporaryProfile() }));
-  }
-  const bare = [];
-  const shoal = [];
-  for (let run = 0; run < RUNS; run++) {
-    bare.push(await bareChannel(browsers, site));
-    shoal.push(await transfer(browsers, site, server, run));
-  }
+  const tracker = await webtorrent.startTracker(until);
+  const sites = await startSites(4, until);
+  const [from, to] = [await browserOnDisk('chromium', until), await browserOnDisk('chromium', until)];
+  const firefox = await browserOnDisk('firefox', until);
+  const pair = [sites[0], sites.at(-1)];
+  const seedOf = (round, size) => round * 1000 + size / MB + 1;
+
+  const bare = (size, variant, browsers = { from, to }) => () => bareChannel({ ...browsers, site: sites[0], size, variant });
+  const ours = (size, sites, browsers = { from, to }) => (round) => shoal.transfer({ ...browsers, sites, server, size, seed: seedOf(round, size) });
+  const theirs = (size, sites) => (round) => webtorrent.transfer({ from, to, sites, tracker, size, seed: seedOf(round, size) });
+
   const report = new Report('transfer');
-  const name = `one source, ${SIZE / MB} MB, Chromium`;
-  report.add({ case: name, system: 'bare channel', unit: 'MB/s', values: bare });
-  report.add({ case: name, system: 'shoal', unit: 'MB/s', values: shoal });
-  report.add({ case: name, system: 'shoal / bare', unit: '', values: shoal.map((rate, run) => rate / bare[run]) });
-  await report.write();
-} finally {
-  for (const end of ends) await end();
-}
-
-/** From `fetch` to `done`: found, verified and stored. */
-async function transfer(browsers, site, server, run) {
-  const options = { namespace: `bench-${run}` };
-  const publisher = await openPeer(browsers[0], site, server, { options, context: 'profile' });
-  const fetcher = await openPeer(browsers[1], site, server, { options, context: 'profile' });
-  const { key } = await publisher.publish({ name: 'bench', size: SIZE, seed: run + 1 });
-  await fetcher.tab.waitFor(async () => (await window.shoal.peer.peers()).some(({ linked }) => linked), { what: 'a link' });
-  const rate = await fetcher.tab.evaluate(async (key, size) => {
-    const start = performance.now();
-    const transfer = await window.shoal.peer.fetch(key);
-    await transfer.done;
-    const seconds = (performance.now() - start) / 1000;
-    await window.shoal.peer.remove(key);
-    return size / 1e6 / seconds;
-  }, key, SIZE);
-  await publisher.tab.evaluate((key) => window.shoal.peer.remove(key), key);
-  await publisher.tab.close();
-  await fetcher.tab.close();
-  return rate;
-}
-
-async function bareChannel(browsers, site) {
-  const [from, to] = [await browsers[0].open(site.url), await browsers[1].open(site.url)];
-  for (const tab of [from, to]) {
-    await tab.evaluate(() => {
-      const pc = new RTCPeerConnection();
-      const channel = pc.createDataChannel('bare', { negotiated: true, id: 0 });
-      channel.binaryType = 'arraybuffer';
-      const open = new Promise((resolve) => { channel.onopen = resolve; });
-      const gathered = new Promise((resolve) => {
-        pc.onicecandidate = ({ candidate }) => { if (candidate === null) resolve(); };
-      });
-      window.bare = { pc, channel, open, gathered };
-    });
-  }
-  const offer = await from.evaluate(async () => {
-    const { pc, gathered } = window.bare;
-    await pc.setLocalDescription();
-    await gathered;
-    return pc.localDescription.toJSON();
+  const variants = Object.fromEntries(VARIANTS.map((variant) => [`bare, ${variant.name}`, bare(SMALL, variant)]));
+  const small = await rounds(ROUNDS, {
+    ...variants,
+    shoal: ours(SMALL, pair), 'shoal, 3': ours(SMALL, sites),
+    webtorrent: theirs(SMALL, pair), 'webtorrent, 3': theirs(SMALL, sites),
   });
-  const answer = await to.evaluate(async (offer) => {
-    const { pc, gathered } = window.bare;
-    await pc.setRemoteDescription(offer);
-    await pc.setLocalDescription();
-    await gathered;
-    return pc.localDescription.toJSON();
-  }, offer);
-  await from.evaluate((answer) => window.bare.pc.setRemoteDescription(answer), answer);
-  const received = to.evaluate((size) => new Promise((resolve) => {
-    let bytes = 0;
-    let start;
-    window.bare.channel.onmessage = ({ data }) => {
-      start ??= performance.now();
-      bytes += data.byteLength;
-      if (bytes >= size) resolve(size / 1e6 / ((performance.now() - start) / 1000));
-    };
-  }), SIZE);
-  await from.evaluate(async (size, message) => {
-    const { channel, open } = window.bare;
-    await open;
-    const bytes = new Uint8Array(message);
-    channel.bufferedAmountLowThreshold = 512 * 1024;
-    for (let sent = 0; sent < size; sent += message) {
-      if (channel.bufferedAmount > 1024 * 1024) {
-        await new Promise((resolve) => { channel.onbufferedamountlow = resolve; });
-      }
-      channel.send(bytes);
-    }
-  }, SIZE, MESSAGE);
-  const rate = await received;
-  await from.close();
-  await to.close();
-  return rate;
+  for (const name of Object.keys(variants)) report.add({ case: `${SMALL / MB} MB, Chromium`, system: name, unit: 'MB/s', values: small[name] });
+  const best = VARIANTS.toSorted((one, other) => median(small[`bare, ${other.name}`]) - median(small[`bare, ${one.name}`]))[0];
+  compare(report, SMALL, { ...small, bare: small[`bare, ${best.name}`] });
+
+  if (LARGE_ROUNDS > 0) {
+    compare(report, LARGE, await rounds(LARGE_ROUNDS, {
+      bare: bare(LARGE, best),
+      shoal: ours(LARGE, pair), 'shoal, 3': ours(LARGE, sites),
+      webtorrent: theirs(LARGE, pair), 'webtorrent, 3': theirs(LARGE, sites),
+    }));
+  }
+
+  const mixed = { from, to: firefox };
+  const name = `one source, ${SMALL / MB} MB, to Firefox`;
+  const toFirefox = await rounds(ROUNDS, { bare: bare(SMALL, best, mixed), shoal: ours(SMALL, pair, mixed) });
+  for (const system of ['bare', 'shoal']) report.add({ case: name, system, unit: 'MB/s', values: toFirefox[system] });
+  report.ratio({ case: name, of: ['shoal', toFirefox.shoal], to: ['bare', toFirefox.bare], goal: 0.95 });
+  await report.write();
+});
+
+/** The rows of one size, from Chromium to Chromium. */
+function compare(report, size, { bare, shoal, webtorrent, 'shoal, 3': shoal3, 'webtorrent, 3': webtorrent3 }) {
+  const one = `one source, ${size / MB} MB, Chromium`;
+  report.add({ case: one, system: 'bare', unit: 'MB/s', values: bare });
+  report.add({ case: one, system: 'shoal', unit: 'MB/s', values: shoal });
+  report.add({ case: one, system: 'webtorrent', unit: 'MB/s', values: webtorrent });
+  report.ratio({ case: one, of: ['shoal', shoal], to: ['bare', bare], goal: 0.95 });
+  report.ratio({ case: one, of: ['shoal', shoal], to: ['webtorrent', webtorrent], goal: 1.5 });
+  const three = `three sources, ${size / MB} MB, Chromium`;
+  report.add({ case: three, system: 'shoal', unit: 'MB/s', values: shoal3 });
+  report.add({ case: three, system: 'webtorrent', unit: 'MB/s', values: webtorrent3 });
+  report.ratio({ case: three, of: ['shoal', shoal3], to: ['webtorrent', webtorrent3], goal: 1.7 });
 }

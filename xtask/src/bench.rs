@@ -1,12 +1,14 @@
 //! The benchmarks of `tests/bench`.
 
-use anyhow::{Result, bail};
+use std::fs;
+
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::process::{command, run, step};
-use crate::{npm, paths, server, stamp, tools};
+use crate::{npm, paths, server, tools};
 
-/// What the benchmarks share.
+/// What the benchmarks share; what only some need is in folders beside it.
 const NOT_A_BENCHMARK: &str = "report.mjs";
 
 #[derive(Args)]
@@ -32,6 +34,7 @@ pub fn run_benchmarks(options: &Options) -> Result<()> {
     };
     tools::install(&tools::browsers())?;
     npm::install()?;
+    npm::install_for_benchmarks()?;
     server::build()?;
     for name in chosen {
         step(&format!("bench: {name}"), || {
@@ -47,13 +50,17 @@ pub fn run_benchmarks(options: &Options) -> Result<()> {
 }
 
 fn names() -> Result<Vec<String>> {
-    let files = stamp::files(&paths::root().join("tests/bench"))?;
-    let names = files
-        .iter()
-        .filter_map(|name| name.to_str())
-        .filter(|name| *name != NOT_A_BENCHMARK);
-    Ok(names
-        .filter_map(|name| name.strip_suffix(".mjs"))
-        .map(str::to_owned)
-        .collect())
+    let folder = paths::root().join("tests/bench");
+    let mut names = Vec::new();
+    for entry in
+        fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?
+    {
+        let name = entry?.file_name();
+        let Some(name) = name.to_str().filter(|name| *name != NOT_A_BENCHMARK) else {
+            continue;
+        };
+        names.extend(name.strip_suffix(".mjs").map(str::to_owned));
+    }
+    names.sort();
+    Ok(names)
 }

@@ -1,4 +1,6 @@
-//! The tests' npm project.
+//! The npm projects: the tests', and the benchmarks' with what is measured beside this project.
+
+use std::path::Path;
 
 use anyhow::Result;
 
@@ -8,14 +10,29 @@ use crate::{paths, tools};
 
 /// Installs what `tests/package-lock.json` pins, when that file changed.
 pub fn install() -> Result<()> {
+    install_in(
+        &paths::root().join("tests"),
+        "npm: installing the tests' dependencies",
+    )
+}
+
+/// Installs what `tests/bench/package-lock.json` pins, when that file changed. Apart from the
+/// tests' own, since it is much, and no test needs it.
+pub fn install_for_benchmarks() -> Result<()> {
+    install_in(
+        &paths::root().join("tests/bench"),
+        "npm: installing the benchmarks' dependencies",
+    )
+}
+
+fn install_in(project: &Path, what: &str) -> Result<()> {
     tools::node()?;
-    let tests = paths::root().join("tests");
     // Inside the folder it vouches for, so that both go together.
-    let stamp = tests.join("node_modules/.shoal-stamp");
+    let stamp = project.join("node_modules/.shoal-stamp");
     Inputs::new(&["npm ci"])
-        .file(&tests.join("package-lock.json"))?
+        .file(&project.join("package-lock.json"))?
         .unless_stamped(&stamp, &[], || {
-            step("npm: installing the tests' dependencies", || {
+            step(what, || {
                 run(command(
                     "npm",
                     &[
@@ -26,7 +43,7 @@ pub fn install() -> Result<()> {
                         "--loglevel=error",
                     ],
                 )
-                .current_dir(&tests))
+                .current_dir(project))
             })
         })?;
     Ok(())

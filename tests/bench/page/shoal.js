@@ -1,0 +1,42 @@
+/** A peer of this project, through the public package only. */
+
+import { source } from './noise.js';
+
+export let peer;
+
+export async function open(server, options) {
+  const { Peer } = await import(`${server}/shoal/index.js`);
+  peer = await Peer.open(options);
+  for (const type of ['state', 'peer-join', 'peer-leave', 'catalog']) {
+    peer.addEventListener(type, () => dispatchEvent(new Event('rig')));
+  }
+  peer.addEventListener('error', ({ detail }) => console.warn(`${detail.code}: ${detail.message}`));
+  return peer.id;
+}
+
+/** Publishes; the key, and milliseconds from the file to what is hashed and stored. */
+export async function publish(what) {
+  const file = source(what);
+  const start = performance.now();
+  const { key } = await peer.publish(file, { name: 'bench', type: 'application/octet-stream' });
+  return { key, ms: performance.now() - start };
+}
+
+/** Whether there are links to so many peers. */
+export async function isLinkedTo(count) {
+  return (await peer.peers()).filter(({ linked }) => linked).length >= count;
+}
+
+/** Fetches, from the call to the last chunk verified and stored: MB/s, and how many sources gave some. */
+export async function fetch(key) {
+  const start = performance.now();
+  const transfer = await peer.fetch(key);
+  const { size } = await transfer.done;
+  const rate = size / 1e3 / (performance.now() - start);
+  return { rate, sources: transfer.progress.sources.filter(({ bytes }) => bytes > 0).length };
+}
+
+export async function leave(key) {
+  if (key) await peer.remove(key);
+  await peer.close();
+}
