@@ -9,6 +9,8 @@
 //!
 //!     cargo bench -p shoal-peer-core --bench schedule -- MEGABYTES PEERS…
 
+#![allow(clippy::print_stdout)]
+
 #[path = "../tests/network/mod.rs"]
 mod network;
 
@@ -84,8 +86,16 @@ fn crowd(size: usize, peers: usize) {
         .max(n * size / ((n + 1.0) * ACCESS.up));
     let median = seconds[seconds.len() / 2];
     let last = seconds[seconds.len() - 1];
+    let sent: u64 = network
+        .peers
+        .iter()
+        .flat_map(|peer| peer.sent.values())
+        .sum();
+    let sent = sent as f64 / (n * size);
+    let own: u64 = network.peers[0].sent.values().sum();
+    let own = own as f64 / size;
     println!(
-        r#"{{"peers":{peers},"bytes":{size},"bound":{bound:.3},"median":{median:.3},"last":{last:.3},"first":{:.3}}}"#,
+        r#"{{"copies_of_source":{own:.2},"sent_per_received":{sent:.3},"peers":{peers},"bytes":{size},"bound":{bound:.3},"median":{median:.3},"last":{last:.3},"first":{:.3}}}"#,
         seconds[0]
     );
 }

@@ -134,8 +134,17 @@ impl Chunks {
             self.asked.insert(index, (1, now));
             return Some(index);
         }
-        let open = |(index, (copies, _)): &(&u32, &(u8, Timestamp))| {
-            *copies < policy::COPIES_MAX && have.contains(**index) && !owes.contains(*index)
+        // What is asked for may wait in a long queue, or with somebody slow.
+        let patience = if self.free.is_empty() {
+            policy::HEDGE_LAST
+        } else {
+            policy::HEDGE
+        };
+        let open = |(index, (copies, since)): &(&u32, &(u8, Timestamp))| {
+            *copies < policy::COPIES_MAX
+                && *since + patience <= now
+                && have.contains(**index)
+                && !owes.contains(*index)
         };
         let (&index, _) = self
             .asked

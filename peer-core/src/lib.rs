@@ -18,6 +18,7 @@ mod publishing;
 mod random;
 mod rate;
 mod rendezvous;
+mod seeding;
 mod source;
 mod store;
 mod transfers;

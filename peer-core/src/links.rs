@@ -573,7 +573,11 @@ fn explain(
             ),
         ),
         LinkFailure::Connection(_) | LinkFailure::Timeout(_) if was_up => return None,
-        LinkFailure::Connection(_) | LinkFailure::Timeout("no connection came about") => {
+        LinkFailure::Connection(detail) => (
+            Code::Unreachable,
+            format!("{} ({detail})", explain_candidates(peer, candidates)),
+        ),
+        LinkFailure::Timeout("no connection came about") => {
             (Code::Unreachable, explain_candidates(peer, candidates))
         }
         LinkFailure::Refused(_) | LinkFailure::Timeout(_) => return None,

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 /// Chunks asked of a source before anything is known of it.
 pub(crate) const WINDOW_START: usize = 4;
+/// Fewest chunks asked of one source: one on its way, one it can begin with.
+pub(crate) const WINDOW_MIN: usize = 2;
 /// Most chunks asked of one source at a time: 16 MiB cover 100 MB/s at 160 ms.
 pub(crate) const WINDOW_MAX: usize = 64;
 /// How much work a source is kept ahead of its fastest answer. Guess: a few round trips.
@@ -18,6 +20,10 @@ pub(crate) const WRITES_MAX: usize = 4;
 pub(crate) const RAREST_SAMPLE: usize = 512;
 /// Sources that may be asked for the same chunk when nothing else is left to ask for.
 pub(crate) const COPIES_MAX: u8 = 2;
+/// How long a chunk that was asked for may take before another source is asked for it as
+/// well: while there is other work, and when nothing else is left. Guess.
+pub(crate) const HEDGE: Duration = Duration::from_secs(3);
+pub(crate) const HEDGE_LAST: Duration = Duration::from_millis(300);
 /// A source that sent nothing for so long, or four times its usual answer, has stalled:
 /// others are asked for what it owes.
 pub(crate) const STALL_MIN: Duration = Duration::from_secs(2);
@@ -35,3 +41,17 @@ pub(crate) const STORE_RETRY: Duration = Duration::from_secs(3);
 pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 /// Sources a fetch wants links to. Guess: more bring little while links are dear.
 pub(crate) const SOURCES_WANTED: usize = 8;
+
+/// How long what is in a channel may take to leave it: control messages wait behind it.
+pub(crate) const CHANNEL_AHEAD: Duration = Duration::from_millis(50);
+/// Least and most bytes that may wait in a channel. With 16 MiB `bufferedamountlow` never
+/// fires in Chromium (js-libp2p, pull request 2628).
+pub(crate) const HIGH_WATER_MIN: usize = 2 * 64 * 1024;
+pub(crate) const HIGH_WATER_MAX: usize = 1024 * 1024;
+/// Links that are served at a time, at least.
+pub(crate) const TURNS: usize = 2;
+/// Bytes a second sent in all for which one more link is served. A connection over 40 ms
+/// carries 2 to 3 MB/s (measured, FIELD), so a line that has room for more is used.
+pub(crate) const RATE_PER_TURN: f64 = 2e6;
+/// A link that takes longer than this for a chunk is not counted as served.
+pub(crate) const TURN: Duration = Duration::from_secs(1);

@@ -42,9 +42,7 @@ pub(crate) enum Action {
     Disconnect,
     Sign(SignTag, Kind, String),
     State(PeerState),
-    /// Joined; `fresh` unless an earlier session went on.
     Joined {
-        fresh: bool,
         ice_servers: Vec<IceServer>,
     },
     /// The view begins anew.
@@ -316,10 +314,7 @@ impl Session {
                 self.resume = Some(resume);
                 self.unconfirmed.clear();
                 self.show(PeerState::Online);
-                self.actions.push_back(Action::Joined {
-                    fresh: !resumed,
-                    ice_servers,
-                });
+                self.actions.push_back(Action::Joined { ice_servers });
                 if !resumed {
                     self.actions.push_back(Action::View(view));
                 }

@@ -71,7 +71,7 @@ impl Source {
         self.fastest = Some(fastest);
         let ahead = self.rate.get(now) * (fastest + policy::WINDOW_AHEAD).as_secs_f64();
         let wanted = (ahead / CHUNK_SIZE as f64).ceil() as usize;
-        self.window = wanted.clamp(policy::WINDOW_START, policy::WINDOW_MAX);
+        self.window = wanted.clamp(policy::WINDOW_MIN, policy::WINDOW_MAX);
     }
 
     pub(crate) fn released(&mut self, chunks: usize) {

@@ -272,6 +272,13 @@ impl Transfers {
         let Some(source) = fetch.sources.get_mut(&peer) else {
             return;
         };
+        let last = source.have.as_ref().map(|have| have.len() - 1);
+        if last.is_some_and(|last| indexes.contains(&last))
+            && fetch.proof_asked.is_some_and(|(asked, _)| asked == peer)
+        {
+            // Without its last chunk it cannot answer.
+            fetch.proof_asked = None;
+        }
         let owed = fetch.owed.entry(peer).or_default();
         for &index in indexes {
             if source.have.as_mut().is_some_and(|have| have.remove(index))
@@ -706,7 +713,7 @@ impl Transfers {
         if fetch.chunks.is_some() || waiting || fetch.store_full.is_some() {
             return;
         }
-        let last = fetch.proof_asked.map(|(peer, _)| peer);
+        let last = fetch.proof_asked.take().map(|(peer, _)| peer);
         let willing = |(_, source): &(&PeerId, &Source)| {
             let has_last = source
                 .have

@@ -1,9 +1,15 @@
 //! Serving chunks: what others asked for, in which order it is read and sent.
 //!
 //! Chunks are read from the store a little ahead and cut into frames only when the channel
-//! can take one, so what was cancelled is not sent. Fairness: each link has its own queue and
-//! its own share of the upload limit.
+//! can take one, so what was cancelled is not sent. Fairness: links take turns, chunk by
+//! chunk, and have equal shares of the upload limit.
+//!
+//! Few links are served at a time. Where this peer's own line is what limits, a chunk sent to
+//! one link at a time is whole, and can be passed on, long before one that is sent to all of
+//! them at once. Of the chunks a link asked for the one that was sent least goes first, so
+//! that a lone publisher gives each out once before any twice (super-seeding).
 
+use crate::{policy, rate::Rate};
 use shoal_protocol::{
     bulk::{BulkHeader, BulkKind, MAX_PAYLOAD},
     content::ContentKey,
@@ -18,8 +24,11 @@ use std::{
 
 /// Most answers waiting on one link; more are refused as `busy`. Guess: 64 MiB of chunks.
 const MAX_QUEUE: usize = 256;
-/// Answers read from the store before the channel asks for them, per link.
-const READ_AHEAD: usize = 3;
+/// Answers read from the store before the channel asks for them, over all links; at least
+/// one for each link. Guess: covers the store's latency at 50 MB/s.
+const READ_AHEAD: usize = 4;
+/// Contents of which it is counted how often each chunk was sent. Guess.
+const MAX_COUNTED: usize = 32;
 /// How much of its share a link may send at once after a pause.
 const BURST: Duration = Duration::from_millis(250);
 
@@ -52,6 +61,33 @@ struct Queue {
     answers: VecDeque<Answer>,
     /// Bytes this link may send now, under a limit; negative after a frame that was larger.
     tokens: f64,
+    /// What the channel has taken and not yet sent, in bytes.
+    buffered: usize,
+    rate: Rate,
+    /// Number and time of the last turn it had.
+    turn: u64,
+    turned: Timestamp,
+}
+
+impl Queue {
+    fn is_ready(&self) -> bool {
+        self.answers.iter().any(|answer| answer.bytes.is_some())
+    }
+
+    /// Whether an answer is being sent, or has not yet left the channel.
+    fn is_busy(&self, now: Timestamp) -> bool {
+        self.answers.iter().any(|answer| answer.sent > 0) || self.buffered > self.low_water(now)
+    }
+
+    /// Bytes that may wait in the channel: control messages wait behind them.
+    fn high_water(&self, now: Timestamp) -> usize {
+        let ahead = self.rate.get(now) * policy::CHANNEL_AHEAD.as_secs_f64();
+        (ahead as usize).clamp(policy::HIGH_WATER_MIN, policy::HIGH_WATER_MAX)
+    }
+
+    fn low_water(&self, now: Timestamp) -> usize {
+        self.high_water(now) / 2
+    }
 }
 
 /// All uploads of a node.
@@ -60,6 +96,11 @@ pub(crate) struct Uploads {
     /// Bytes a second for all links together.
     limit: Option<u64>,
     refilled: Timestamp,
+    rate: Rate,
+    turns: u64,
+    finished: VecDeque<(LinkId, ContentKey, u32)>,
+    /// How often each chunk was read to be sent, while anybody asks for its content.
+    sent: BTreeMap<ContentKey, BTreeMap<u32, u32>>,
 }
 
 impl Uploads {
@@ -68,7 +109,24 @@ impl Uploads {
             queues: BTreeMap::new(),
             limit: limit.map(|limit| limit.max(1)),
             refilled: now,
+            rate: Rate::default(),
+            turns: 0,
+            finished: VecDeque::new(),
+            sent: BTreeMap::new(),
         }
+    }
+
+    /// What a channel has taken and not yet sent, in bytes.
+    pub(crate) fn set_buffered(&mut self, link: LinkId, bytes: usize) {
+        if let Some(queue) = self.queues.get_mut(&link) {
+            queue.buffered = bytes;
+        }
+    }
+
+    /// How little a channel holds when it is to ask for more, in bytes.
+    pub(crate) fn low_water(&self, now: Timestamp, link: LinkId) -> usize {
+        let queue = self.queues.get(&link);
+        queue.map_or(policy::HIGH_WATER_MIN / 2, |queue| queue.low_water(now))
     }
 
     /// Queues an answer; false if too many are waiting.
@@ -88,19 +146,41 @@ impl Uploads {
 
     /// The next answer to read from the store, if there is one.
     pub(crate) fn poll_read(&mut self) -> Option<(LinkId, Wanted)> {
-        self.queues.iter_mut().find_map(|(link, queue)| {
-            let answer = queue
-                .answers
-                .iter_mut()
-                .take(READ_AHEAD)
-                .find(|answer| !answer.reading)?;
-            answer.reading = true;
-            Some((*link, answer.wanted))
-        })
+        let waiting = self
+            .queues
+            .values()
+            .filter(|queue| !queue.answers.is_empty());
+        let each = (READ_AHEAD / waiting.count().max(1)).max(1);
+        let (link, queue) = self.queues.iter_mut().find(|(_, queue)| {
+            let read = queue.answers.iter().filter(|answer| answer.reading).count();
+            read < each.min(queue.answers.len())
+        })?;
+        let sent = &self.sent;
+        let times = |wanted: &Wanted| match wanted.part {
+            Part::Chunk(index) => {
+                let of_content = sent.get(&wanted.key);
+                of_content
+                    .and_then(|chunks| chunks.get(&index))
+                    .map_or(0, |times| *times)
+            }
+            Part::Proof => 0,
+        };
+        let unread = queue.answers.iter_mut().filter(|answer| !answer.reading);
+        let answer = unread.min_by_key(|answer| times(&answer.wanted))?;
+        answer.reading = true;
+        let read = (*link, answer.wanted);
+        if self.sent.len() >= MAX_COUNTED {
+            self.forget_sent();
+        }
+        if let Part::Chunk(index) = read.1.part {
+            let chunks = self.sent.entry(read.1.key).or_default();
+            *chunks.entry(index).or_default() += 1;
+        }
+        Some(read)
     }
 
-    /// An answer has been read, or cannot be (`None`).
-    pub(crate) fn read(&mut self, link: LinkId, wanted: Wanted, bytes: Option<Arc<Vec<u8>>>) {
+    /// An answer has been read.
+    pub(crate) fn read(&mut self, link: LinkId, wanted: Wanted, bytes: Arc<Vec<u8>>) {
         let Some(queue) = self.queues.get_mut(&link) else {
             return;
         };
@@ -111,12 +191,7 @@ impl Uploads {
         else {
             return;
         };
-        match bytes {
-            Some(bytes) => queue.answers[at].bytes = Some(bytes),
-            None => {
-                queue.answers.remove(at);
-            }
-        }
+        queue.answers[at].bytes = Some(bytes);
     }
 
     /// Drops answers that are no longer wanted.
@@ -141,20 +216,36 @@ impl Uploads {
 
     pub(crate) fn link_down(&mut self, link: LinkId) {
         self.queues.remove(&link);
+        self.forget_sent();
+    }
+
+    /// Forgets how often chunks were sent of contents that nobody asks for.
+    fn forget_sent(&mut self) {
+        let queues = &self.queues;
+        let answers = || queues.values().flat_map(|queue| &queue.answers);
+        self.sent
+            .retain(|key, _| answers().any(|answer| answer.wanted.key == *key));
     }
 
     /// The next bulk frame of a link, if one is ready and the limit allows it.
     pub(crate) fn poll_frame(&mut self, now: Timestamp, link: LinkId) -> Option<Vec<u8>> {
         self.refill(now);
         let limited = self.limit.is_some();
-        let queue = self.queues.get_mut(&link)?;
-        // Whatever is read goes first, so that one slow read does not hold up the rest.
-        let at = queue
-            .answers
-            .iter()
-            .position(|answer| answer.bytes.is_some())?;
-        if limited && queue.tokens <= 0.0 {
+        let queue = self.queues.get(&link)?;
+        if limited && queue.tokens <= 0.0 || queue.buffered >= queue.high_water(now) {
             return None;
+        }
+        let begun = queue.answers.iter().position(|answer| answer.sent > 0);
+        // Whatever is read goes first, so that one slow read does not hold up the rest.
+        let read = |answer: &Answer| answer.bytes.is_some();
+        let at = begun.or_else(|| queue.answers.iter().position(read))?;
+        if begun.is_none() && !self.has_turn(now, link) {
+            return None;
+        }
+        let queue = self.queues.get_mut(&link)?;
+        if begun.is_none() {
+            self.turns += 1;
+            (queue.turn, queue.turned) = (self.turns, now);
         }
         let answer = queue.answers.get_mut(at)?;
         let bytes = answer.bytes.clone()?;
@@ -172,12 +263,45 @@ impl Uploads {
         let frame = header.encode(&bytes[answer.sent..end]);
         answer.sent = end;
         if end == bytes.len() {
+            let key = answer.wanted.key;
+            if let Part::Chunk(index) = answer.wanted.part {
+                self.finished.push_back((link, key, index));
+            }
             queue.answers.remove(at);
         }
         if limited {
             queue.tokens -= frame.len() as f64;
         }
+        queue.buffered += frame.len();
+        queue.rate.add(now, frame.len() as u64);
+        self.rate.add(now, frame.len() as u64);
         Some(frame)
+    }
+
+    /// A chunk that has gone into its channel whole.
+    pub(crate) fn poll_finished(&mut self) -> Option<(LinkId, ContentKey, u32)> {
+        self.finished.pop_front()
+    }
+
+    /// Whether an answer waits for a link.
+    pub(crate) fn is_asked(&self, link: LinkId) -> bool {
+        let queue = self.queues.get(&link);
+        queue.is_some_and(|queue| !queue.answers.is_empty())
+    }
+
+    /// Whether a link may begin with an answer: it waits longest, and few enough are served.
+    fn has_turn(&self, now: Timestamp, link: LinkId) -> bool {
+        let others = || self.queues.iter().filter(|(other, _)| **other != link);
+        // Those that take long are limited by their own line, and keep nobody waiting.
+        let busy = others()
+            .filter(|(_, queue)| queue.is_busy(now) && now.since(queue.turned) < policy::TURN);
+        let more = (self.rate.get(now) / policy::RATE_PER_TURN) as usize;
+        let free = (policy::TURNS + more).saturating_sub(busy.count());
+        let turn = self.queues.get(&link).map_or(0, |queue| queue.turn);
+        let earlier = others().filter(|(other, queue)| {
+            (queue.turn, **other) < (turn, link) && queue.is_ready() && !queue.is_busy(now)
+        });
+        earlier.count() < free
     }
 
     /// Shares what the limit allowed since the last time among the links with work.
@@ -206,7 +330,6 @@ impl Uploads {
     /// When a link that the limit holds back may go on.
     pub(crate) fn next_timeout(&self) -> Option<Timestamp> {
         let limit = self.limit?;
-        let ready = |queue: &&Queue| queue.answers.iter().any(|answer| answer.bytes.is_some());
         let active = self
             .queues
             .values()
@@ -217,7 +340,7 @@ impl Uploads {
         let missing = self
             .queues
             .values()
-            .filter(ready)
+            .filter(|queue| queue.is_ready())
             .map(|queue| (1.0 - queue.tokens).max(0.0));
         let least = missing.fold(f64::INFINITY, f64::min);
         least

@@ -4,6 +4,7 @@ mod network;
 
 use network::{Fault, MIB, Network};
 use shoal_peer_core::io::*;
+use shoal_protocol::namespace::Namespace;
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -207,6 +208,87 @@ fn a_killed_peer_goes_on_where_its_store_ended() {
         again < missing * 105 / 100,
         "only what was missing came: {again} of {missing}"
     );
+}
+
+#[test]
+fn a_read_that_fails_costs_nothing_that_is_stored() {
+    let mut network = Network::new(38, 2);
+    let bytes = network.random_bytes(4 * MIB);
+    let key = network.publish(0, "the only copy", &bytes);
+    network.run_for(Duration::from_secs(1));
+    // Anew, so that the proof list is to be read as well.
+    network.kill(0);
+    network.revive(0);
+    network.run_for(Duration::from_secs(2));
+    network.peers[0].reads_fail = 3;
+    network.fetch(1, key);
+    network.run_until("the file", 2 * MINUTE, |network| network.has_all(1, key));
+    network.assert_content(0, key, &bytes);
+    assert_eq!(network.peers[0].reads_fail, 0);
+
+    network.peers[1].reads_fail = 1;
+    let call = network.call(1, Command::Read { key, index: 3 });
+    let error = network.answer(1, call).expect_err("the read failed");
+    assert_eq!(error.code, Code::StoreFailed);
+    let call = network.call(1, Command::Read { key, index: 3 });
+    assert!(network.answer(1, call).is_ok(), "and the next one does not");
+}
+
+#[test]
+fn a_fetch_whose_proof_cannot_be_read_is_answered() {
+    let mut network = Network::new(39, 2);
+    let bytes = network.random_bytes(8 * MIB);
+    let key = network.publish(0, "in part", &bytes);
+    network.run_for(Duration::from_secs(1));
+    network.fetch(1, key);
+    network.run_until("a part", MINUTE, |network| {
+        network.held(1, key) > 2 * MIB as u64
+    });
+    let stop = network.call(1, Command::StopFetch { key });
+    network.answer(1, stop).expect("it stops");
+    network.kill(1);
+    network.revive(1);
+    network.run_for(Duration::from_secs(2));
+    network.peers[1].reads_fail = 1;
+    let call = network.fetch(1, key);
+    let error = network.answer(1, call).expect_err("the list was not read");
+    assert_eq!(error.code, Code::StoreFailed);
+    network.fetch(1, key);
+    network.run_until("the file", MINUTE, |network| network.has_all(1, key));
+    network.assert_content(1, key, &bytes);
+}
+
+#[test]
+fn a_holder_without_its_last_chunk_keeps_nobody_busy() {
+    let mut network = Network::new(40, 2);
+    let bytes = network.random_bytes(4 * MIB);
+    let key = network.publish(0, "rotten", &bytes);
+    network.run_for(Duration::from_secs(1));
+    let namespace = Namespace::default();
+    let slot = network.peers[0].store.contents(&namespace)[0].slot;
+    let rots = StoreRequest::DropChunk { slot, index: 15 };
+    network.peers[0]
+        .store
+        .handle(&namespace, rots)
+        .expect("it is there");
+    network.fetch(1, key);
+    // A timer that is due again at once would never let the minute pass.
+    network.run_for(MINUTE);
+    let whole = network.publish(0, "rotten", &bytes);
+    assert_eq!(whole, key);
+    network.run_until("the file", MINUTE, |network| network.has_all(1, key));
+}
+
+#[test]
+fn many_publications_wait_for_each_other() {
+    let mut network = Network::new(41, 1);
+    let calls: Vec<_> = (0..12u8)
+        .map(|n| network.begin_publication(0, "one of many", &vec![n; MIB + usize::from(n)]))
+        .collect();
+    network.call(0, Command::Contents);
+    for call in calls {
+        assert!(network.answer(0, call).is_ok());
+    }
 }
 
 #[test]

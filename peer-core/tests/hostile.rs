@@ -343,3 +343,24 @@ fn a_reflected_auth_opens_no_link() {
     assert!(errors.contains(&Code::LinkAuth), "{errors:?}");
     assert_eq!((network.links_of(0), network.links_of(1)), (0, 0));
 }
+
+#[test]
+fn a_peer_that_takes_back_what_a_proof_needs_keeps_nobody_busy() {
+    let mut network = Network::new(65, 2);
+    let bytes = network.random_bytes(4 * MIB);
+    let key = network.publish(0, "taken back", &bytes);
+    network.run_for(Duration::from_secs(1));
+    let gone = ControlMessage::Gone {
+        key,
+        chunks: vec![15],
+    };
+    let gone = gone.to_text();
+    network.peers[0].tamper = Some(Box::new(move |frame| match frame {
+        Frame::Binary(_) => vec![Frame::Text(gone.clone())],
+        text => vec![text],
+    }));
+    network.fetch(1, key);
+    // The network itself sees to it that no timer is due for ever.
+    network.run_for(MINUTE);
+    assert_eq!(network.held(1, key), 0);
+}

@@ -4,16 +4,13 @@ use gloo_events::EventListener;
 use js_sys::{ArrayBuffer, JsString, Uint8Array};
 use shoal_peer_core::io::{Channel, Frame, LinkInput};
 use shoal_protocol::{bulk::MAX_FRAME, control::MAX_CONTROL};
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 use wasm_bindgen::JsCast;
 use web_sys::{Event, MessageEvent, RtcDataChannel, RtcDataChannelState, RtcDataChannelType};
 
-/// Bytes that may wait in the bulk channel. 1 MiB delays control messages by 28 ms in
-/// Chromium and 8 ms in Firefox (measured, see the project's FIELD notes); 16 MiB and
-/// `bufferedamountlow` never fires there (js-libp2p, pull request 2628).
-const BULK_HIGH_WATER: u32 = 1024 * 1024;
-/// Where the bulk channel asks for more. Guess: enough to bridge a turn of the event loop.
-const BULK_LOW_WATER: u32 = 512 * 1024;
 /// Bytes that may wait in the control channel: two of the longest messages.
 const CONTROL_HIGH_WATER: u32 = 2 * MAX_CONTROL as u32;
 /// Where the control channel asks for more. Guess.
@@ -34,6 +31,8 @@ pub enum ChannelEvent {
 pub struct Channels {
     ends: Rc<Ends>,
     listeners: Vec<EventListener>,
+    /// Where the bulk channel asks for more.
+    low_water: Cell<u32>,
 }
 
 struct Ends {
@@ -52,7 +51,6 @@ impl Channels {
         notify: impl Fn(ChannelEvent) + 'static,
     ) -> Self {
         bulk.set_binary_type(RtcDataChannelType::Arraybuffer);
-        bulk.set_buffered_amount_low_threshold(BULK_LOW_WATER);
         control.set_binary_type(RtcDataChannelType::Arraybuffer);
         control.set_buffered_amount_low_threshold(CONTROL_LOW_WATER);
         let ends = Rc::new(Ends {
@@ -70,7 +68,12 @@ impl Channels {
                 }));
             }
         }
-        Self { ends, listeners }
+        let low_water = Cell::new(0);
+        Self {
+            ends,
+            listeners,
+            low_water,
+        }
     }
 
     /// Says `Opened` if both channels were open when they were taken over.
@@ -80,13 +83,25 @@ impl Channels {
 
     /// Whether a channel can take more.
     pub fn has_room(&self, channel: Channel) -> bool {
-        let high_water = match channel {
-            Channel::Control => CONTROL_HIGH_WATER,
-            Channel::Bulk => BULK_HIGH_WATER,
-        };
+        // How much may wait in the bulk channel is the node's to know.
+        let is_full = channel == Channel::Control
+            && self.ends.control.buffered_amount() >= CONTROL_HIGH_WATER;
         self.ends.early.borrow().is_none()
-            && self.ends.end(channel).buffered_amount() < high_water
+            && !is_full
             && self.ends.end(channel).ready_state() == RtcDataChannelState::Open
+    }
+
+    /// Bytes a channel has taken and not yet sent.
+    pub fn buffered(&self, channel: Channel) -> usize {
+        self.ends.end(channel).buffered_amount() as usize
+    }
+
+    /// Sets how little the bulk channel holds, in bytes, when it says that it has room.
+    pub fn set_low_water(&self, bytes: usize) {
+        let bytes = bytes as u32;
+        if self.low_water.replace(bytes) != bytes {
+            self.ends.bulk.set_buffered_amount_low_threshold(bytes);
+        }
     }
 
     /// Sends a frame. False if it cannot be sent: then the link is of no more use.

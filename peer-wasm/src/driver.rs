@@ -250,7 +250,12 @@ impl Driver {
 
     /// Fills the channels that can take more, control first.
     fn transmit(&self) {
-        for (link, channels) in self.open_links() {
+        let links = self.open_links();
+        for (link, channels) in &links {
+            let buffered = channels.buffered(Channel::Bulk);
+            self.with_node(|node, _| node.set_buffered(*link, buffered));
+        }
+        for (link, channels) in links {
             for channel in [Channel::Control, Channel::Bulk] {
                 while channels.has_room(channel) {
                     let frame = self.with_node(|node, now| node.poll_transmit(now, link, channel));
@@ -259,6 +264,9 @@ impl Driver {
                         _ => break,
                     }
                 }
+            }
+            if let Some(low) = self.with_node(|node, now| node.low_water(now, link)) {
+                channels.set_low_water(low);
             }
         }
     }

@@ -6,30 +6,25 @@ use crate::{
     io::{
         Answer, CallId, Code, Command, Content, Error, Output, PeerInfo, StoreError, StoreRequest,
     },
-    publishing::Publishing,
 };
 use shoal_protocol::{content::ContentKey, id::PeerId, time::Timestamp};
+use std::time::Duration;
 
-/// Most publications at a time. Guess: each keeps 4 MiB in memory.
-const MAX_PUBLISHING: usize = 4;
+/// How long a catalog that was asked for is waited for. Guess: some round trips of a bad line.
+const CATALOG_PATIENCE: Duration = Duration::from_secs(5);
+/// Most publications that wait for others. Guess: a folder of files.
+const MAX_WAITING: usize = 4096;
 
 impl Node {
     pub(super) fn command(&mut self, now: Timestamp, call: CallId, command: Command) {
         match command {
             Command::Publish { size, metadata } => {
-                if self.publishing.len() >= MAX_PUBLISHING {
-                    let message =
-                        "Four contents are being published already; wait for one of them.";
+                if self.waiting_publications.len() >= MAX_WAITING {
+                    let message = "Too many contents wait to be published; wait for some of them.";
                     return self.answer_error(call, Error::new(Code::Limit, message));
                 }
-                let slot = self.new_slot();
-                match Publishing::new(slot, size, metadata) {
-                    Ok(publishing) => {
-                        self.publishing.insert(call, publishing);
-                        self.read_source(call);
-                    }
-                    Err(error) => self.answer_error(call, error),
-                }
+                self.waiting_publications.push_back((call, size, metadata));
+                self.publish_next();
             }
             Command::Fetch { key } => {
                 if let Some(content) = self
@@ -198,7 +193,7 @@ impl Node {
             let contents = self.contents.iter().map(describe).collect();
             return self.answer(call, Answer::Contents(contents));
         }
-        let until = now + Self::catalog_patience();
+        let until = now + CATALOG_PATIENCE;
         self.catalog_calls
             .entry(peer)
             .or_default()
@@ -254,6 +249,11 @@ impl Node {
     }
 
     fn close(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting_publications);
+        let waiting = waiting.into_iter().map(|(call, ..)| call);
+        for call in waiting {
+            self.answer_error(call, Error::new(Code::Closed, "The peer was closed."));
+        }
         let publications: Vec<CallId> = self.publishing.keys().copied().collect();
         for call in publications {
             self.end_publication(call, Error::new(Code::Closed, "The peer was closed."));
@@ -305,7 +305,7 @@ impl Node {
         });
     }
 
-    fn answer_error(&mut self, call: CallId, error: Error) {
+    pub(super) fn answer_error(&mut self, call: CallId, error: Error) {
         self.outputs.push_back(Output::Answer {
             call,
             result: Err(error),

@@ -8,17 +8,22 @@ use crate::{
         Answer, CallId, Code, Error, Event, Progress, StoreAnswer, StoreError, StoreRequest,
         StoredContent,
     },
+    publishing::Publishing,
     upload::{Part, Wanted},
 };
 use shoal_protocol::{
     bits::Bits,
     catalog::Metadata,
     content::ContentKey,
+    control::{ControlMessage, RefuseCode},
     id::{LinkId, PeerId},
     proof::Proof,
     time::Timestamp,
 };
 use std::{ops::Range, sync::Arc};
+
+/// Most publications at a time, others wait. Guess: each keeps 4 MiB in memory.
+const MAX_PUBLISHING: usize = 4;
 
 impl Node {
     /// Goes on with what was being fetched when the store was last closed.
@@ -52,7 +57,7 @@ impl Node {
     }
 
     /// The proof of a fetched content has come: it gets its record.
-    pub(super) fn record(&mut self, _now: Timestamp, key: ContentKey, proof: &Arc<Proof>) {
+    pub(super) fn record(&mut self, key: ContentKey, proof: &Arc<Proof>) {
         let size = proof.size();
         if let Some(stated) = self.replicating.get(&key)
             && *stated != size.bytes()
@@ -113,7 +118,7 @@ impl Node {
         }
     }
 
-    pub(super) fn fetch_complete(&mut self, _now: Timestamp, key: ContentKey) {
+    pub(super) fn fetch_complete(&mut self, key: ContentKey) {
         self.providers.remove(&key);
         self.searched.remove(&key);
         self.replicating.remove(&key);
@@ -173,10 +178,21 @@ impl Node {
         }
     }
 
-    fn proof_loaded(&mut self, key: ContentKey, list: Option<Vec<u8>>) {
+    fn proof_loaded(
+        &mut self,
+        now: Timestamp,
+        key: ContentKey,
+        result: Result<StoreAnswer, StoreError>,
+    ) {
         let needs = self.needs_proof.remove(&key).unwrap_or_default();
         let Some(content) = self.contents.get(key) else {
             return;
+        };
+        let list = match result {
+            Ok(StoreAnswer::List(list)) => list,
+            Ok(_) => None,
+            // It may be there all the same.
+            Err(error) => return self.proof_not_read(now, key, needs, &store_error(&error)),
         };
         let proof = list.and_then(|list| Proof::from_list(key, content.size, &list).ok());
         match proof {
@@ -187,25 +203,51 @@ impl Node {
                 }
             }
             None => {
-                // Without its proof nothing of it can be served or read; it is fetched anew.
+                // Without its proof nothing of it can be served or read.
                 let message = format!(
-                    "What is stored of {key} is damaged. It is fetched again when somebody asks for it."
+                    "What was stored of {key} is damaged, and was dropped. It can be fetched again."
                 );
+                let error = Error::new(Code::StoreFailed, message);
                 self.event(Event::Error {
-                    error: Error::new(Code::StoreFailed, message),
+                    error: error.clone(),
                 });
-                for need in needs {
-                    match need {
-                        NeedsProof::Upload(link, wanted) => self.uploads.read(link, wanted, None),
-                        NeedsProof::Read(call, _) => {
-                            self.fail(call, Code::StoreFailed, "what is stored of it is damaged")
-                        }
-                        NeedsProof::Fetch => {}
-                    }
-                }
+                self.tell_gone(now, key, &[]);
                 self.forget(key);
+                self.store(Op::Quiet, StoreRequest::RemoveContent { key });
+                self.proof_not_read(now, key, needs, &error);
             }
         }
+    }
+
+    /// Tells all who waited for a proof that it could not be had.
+    fn proof_not_read(
+        &mut self,
+        now: Timestamp,
+        key: ContentKey,
+        needs: Vec<NeedsProof>,
+        error: &Error,
+    ) {
+        for need in needs {
+            match need {
+                NeedsProof::Upload(link, wanted) => self.upload_failed(now, link, wanted),
+                NeedsProof::Read(call, _) => self.answer_error(call, error.clone()),
+                NeedsProof::Fetch => {
+                    for call in self.fetch_calls.remove(&key).unwrap_or_default() {
+                        self.answer_error(call, error.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    /// What was asked for cannot be read: whoever asked need not wait for it.
+    fn upload_failed(&mut self, now: Timestamp, link: LinkId, wanted: Wanted) {
+        self.uploads.cancel(link, wanted.request, &[]);
+        let refusal = ControlMessage::Refuse {
+            id: wanted.request,
+            code: RefuseCode::StoreFailed,
+        };
+        self.send(now, link, refusal);
     }
 
     /// A store operation has ended.
@@ -243,29 +285,23 @@ impl Node {
                     if complete {
                         self.transfers.stop(key);
                         self.answer_fetch_calls(key);
-                        self.fetch_complete(now, key);
+                        self.fetch_complete(key);
                     } else {
                         self.begin_fetch(now, key);
                     }
                 }
             }
-            Op::LoadProof { key } => self.proof_loaded(
-                key,
-                match result {
-                    Ok(StoreAnswer::List(list)) => list,
-                    _ => None,
-                },
-            ),
+            Op::LoadProof { key } => self.proof_loaded(now, key, result),
             Op::UploadChunk {
                 link,
                 wanted,
                 index,
-            } => self.upload_read(now, link, wanted, index, chunk_of(result)),
-            Op::ReadChunk { call, key, index } => {
-                self.chunk_read(now, call, key, index, chunk_of(result))
-            }
+            } => self.upload_read(now, link, wanted, index, result),
+            Op::ReadChunk { call, key, index } => self.chunk_read(now, call, key, index, result),
             Op::PublishPut { call, range } => self.published(now, call, &range, result),
-            Op::PublishRecord { call, proof } => self.publication_recorded(call, proof, result),
+            Op::PublishRecord { call, proof } => {
+                self.publication_recorded(now, call, proof, result)
+            }
             Op::Remove { call } => match result {
                 Ok(_) => self.answer(call, Answer::Done),
                 Err(error) => self.fail_store(call, &error),
@@ -326,10 +362,14 @@ impl Node {
         link: LinkId,
         wanted: Wanted,
         index: u32,
-        bytes: Option<Vec<u8>>,
+        result: Result<StoreAnswer, StoreError>,
     ) {
         let Some(proof) = self.contents.proof(wanted.key) else {
-            return self.uploads.read(link, wanted, None);
+            return self.upload_failed(now, link, wanted);
+        };
+        let bytes = match result {
+            Ok(StoreAnswer::Chunk(bytes)) => bytes,
+            _ => return self.upload_failed(now, link, wanted),
         };
         // What is sent is verified first: a damaged disk must not look like a lie.
         match bytes.map(|bytes| proof.verify(index, bytes)) {
@@ -338,10 +378,13 @@ impl Node {
                     Part::Chunk(_) => Some(chunk.into_bytes()),
                     Part::Proof => proof.answer(&chunk),
                 };
-                self.uploads.read(link, wanted, answer.map(Arc::new));
+                match answer {
+                    Some(bytes) => self.uploads.read(link, wanted, Arc::new(bytes)),
+                    None => self.upload_failed(now, link, wanted),
+                }
             }
             _ => {
-                self.uploads.read(link, wanted, None);
+                self.upload_failed(now, link, wanted);
                 self.chunk_damaged(now, wanted.key, index);
             }
         }
@@ -353,8 +396,14 @@ impl Node {
         call: CallId,
         key: ContentKey,
         index: u32,
-        bytes: Option<Vec<u8>>,
+        result: Result<StoreAnswer, StoreError>,
     ) {
+        let bytes = match result {
+            Ok(StoreAnswer::Chunk(bytes)) => bytes,
+            Ok(_) => None,
+            // It may be there all the same.
+            Err(error) => return self.fail_store(call, &error),
+        };
         let verified = self
             .contents
             .proof(key)
@@ -380,6 +429,9 @@ impl Node {
         let slot = content.slot;
         self.own_catalog.touch();
         self.tell_gone(now, key, &[index]);
+        // Who was told that it is gone is told when it is there again.
+        let links = self.links.up().map(|(_, link, _)| link);
+        self.subscribers.entry(key).or_default().extend(links);
         self.store(Op::Quiet, StoreRequest::DropChunk { slot, index });
         self.store(Op::Quiet, StoreRequest::SetWanted { key, wanted: true });
         if self.transfers.is_fetching(key) {
@@ -393,6 +445,7 @@ impl Node {
     pub(super) fn forget(&mut self, key: ContentKey) {
         self.transfers.stop(key);
         self.uploads.forget(key);
+        self.seeding.stop(|seeded| seeded == key);
         self.replicating.remove(&key);
         self.providers.remove(&key);
         self.searched.remove(&key);
@@ -423,7 +476,6 @@ impl Node {
 
     pub(super) fn source_read(
         &mut self,
-        _now: Timestamp,
         call: CallId,
         range: Range<u64>,
         result: Result<Vec<u8>, String>,
@@ -500,6 +552,7 @@ impl Node {
 
     fn publication_recorded(
         &mut self,
+        now: Timestamp,
         call: CallId,
         proof: Arc<Proof>,
         result: Result<StoreAnswer, StoreError>,
@@ -508,10 +561,20 @@ impl Node {
         match result {
             Ok(StoreAnswer::Content(Some(content))) => {
                 self.publishing.remove(&call);
+                self.publish_next();
                 self.transfers.stop(key);
+                let held = content.held.clone();
                 self.contents.insert(content);
                 self.contents.cache_proof(proof);
                 self.own_catalog.touch();
+                for link in self.subscribers.remove(&key).unwrap_or_default() {
+                    let message = ControlMessage::Have {
+                        key,
+                        held: Some(held.clone()),
+                        chunks: Vec::new(),
+                    };
+                    self.send(now, link, message);
+                }
                 self.answer_fetch_calls(key);
                 let waiting: Vec<(ContentKey, u32)> = self
                     .read_calls
@@ -540,6 +603,23 @@ impl Node {
         }
     }
 
+    /// Begins with publications while there is room for more.
+    pub(super) fn publish_next(&mut self) {
+        while self.publishing.len() < MAX_PUBLISHING {
+            let Some((call, size, metadata)) = self.waiting_publications.pop_front() else {
+                return;
+            };
+            let slot = self.new_slot();
+            match Publishing::new(slot, size, metadata) {
+                Ok(publishing) => {
+                    self.publishing.insert(call, publishing);
+                    self.read_source(call);
+                }
+                Err(error) => self.answer_error(call, error),
+            }
+        }
+    }
+
     /// Gives a publication up; nothing of it stays.
     pub(super) fn end_publication(&mut self, call: CallId, error: Error) {
         if self.drop_publication(call) {
@@ -552,6 +632,15 @@ impl Node {
 
     /// Drops a publication and what is stored of it; false if there was none.
     pub(super) fn drop_publication(&mut self, call: CallId) -> bool {
+        if self
+            .waiting_publications
+            .iter()
+            .any(|(waiting, ..)| *waiting == call)
+        {
+            self.waiting_publications
+                .retain(|(waiting, ..)| *waiting != call);
+            return true;
+        }
         let Some(publishing) = self.publishing.remove(&call) else {
             return false;
         };
@@ -561,14 +650,8 @@ impl Node {
                 slot: publishing.slot,
             },
         );
+        self.publish_next();
         true
-    }
-}
-
-fn chunk_of(result: Result<StoreAnswer, StoreError>) -> Option<Vec<u8>> {
-    match result {
-        Ok(StoreAnswer::Chunk(bytes)) => bytes,
-        _ => None,
     }
 }
 

@@ -6,7 +6,6 @@ use super::{Node, Op};
 use crate::{
     catalogs::{Received, catalog_messages, pieces},
     io::{Code, Error, Event, PeerState},
-    policy,
 };
 use shoal_protocol::{
     catalog::{CatalogError, PageText},
@@ -96,7 +95,7 @@ impl Node {
         }
     }
 
-    pub(super) fn joined(&mut self, now: Timestamp, _fresh: bool, ice_servers: Vec<IceServer>) {
+    pub(super) fn joined(&mut self, now: Timestamp, ice_servers: Vec<IceServer>) {
         if self.fixed_ice_servers.is_none() {
             self.ice_servers = ice_servers;
         }
@@ -213,6 +212,9 @@ impl Node {
             Ok(Received::Known) => self.answer_catalog_calls(owner),
             Ok(Received::Changed) => {
                 self.event(Event::Catalog { peer: owner });
+                let catalogs = &self.catalogs;
+                let is_held = |key| catalogs.holders(key).any(|(_, entry)| entry.complete);
+                self.seeding.stop(is_held);
                 self.answer_catalog_calls(owner);
                 if !self.session.is_joined() {
                     // Without a rendezvous neighbours are how the news gets round.
@@ -282,6 +284,8 @@ impl Node {
                 self.transfers.add_source(now, key, *peer);
             }
         }
+        // Whom everybody would choose nobody would get through to.
+        self.random.shuffle(&mut holders);
         let wanted = self.transfers.sources_wanted(key);
         let reachable = |peer: &PeerId| self.view.contains(peer) || self.session.is_joined();
         let unlinked: Vec<PeerId> = holders
@@ -469,10 +473,5 @@ impl Node {
         };
         let error = Error::new(Code::Rendezvous, format!("{hint}: {message}"));
         self.event(Event::Error { error });
-    }
-
-    /// The retry interval of a store is part of the policy of fetching.
-    pub(super) fn catalog_patience() -> Duration {
-        policy::PROOF_TIMEOUT
     }
 }

@@ -3,6 +3,7 @@
 use super::{NeedsProof, Node, Op};
 use crate::{
     io::StoreRequest,
+    seeding::Shown,
     transfers,
     upload::{Part, Wanted},
 };
@@ -39,8 +40,8 @@ impl Node {
             ControlMessage::Catalog { signed, pages } => {
                 self.catalog_received(now, Some(peer), signed, &pages)
             }
-            ControlMessage::FetchPeerKeys { id, key, chunks } if chunks.is_empty() => {
-                self.tell_held(now, link, id, key);
+            ControlMessage::FetchPeerKeys { key, chunks, .. } if chunks.is_empty() => {
+                self.tell_held(now, link, key);
             }
             ControlMessage::FetchPeerKeys { id, key, chunks } => {
                 self.serve_chunks(now, link, id, key, &chunks)
@@ -71,7 +72,7 @@ impl Node {
     }
 
     /// Says which chunks are held, and remembers whom to tell of more.
-    fn tell_held(&mut self, now: Timestamp, link: LinkId, _id: u32, key: ContentKey) {
+    fn tell_held(&mut self, now: Timestamp, link: LinkId, key: ContentKey) {
         let Some(content) = self.contents.get(key) else {
             return self.send(
                 now,
@@ -82,9 +83,13 @@ impl Node {
                 },
             );
         };
-        let held = content.held.clone();
+        let mut held = content.held.clone();
+        let is_alone = || !self.catalogs.holders(key).any(|(_, entry)| entry.complete);
         if !held.is_full() {
             self.subscribers.entry(key).or_default().insert(link);
+        } else if is_alone() {
+            let shown = self.seeding.subscribe(now, key, link, held.len());
+            held = shown.unwrap_or(held);
         }
         self.send(
             now,
@@ -95,6 +100,28 @@ impl Node {
                 chunks: Vec::new(),
             },
         );
+    }
+
+    /// Takes note of the chunks that went out.
+    pub(super) fn chunks_sent(&mut self, now: Timestamp) {
+        while let Some((link, key, index)) = self.uploads.poll_finished() {
+            self.seeding.sent(now, key, link, index);
+        }
+        self.show_chunks(now);
+    }
+
+    /// Shows more of what is seeded.
+    pub(super) fn show_chunks(&mut self, now: Timestamp) {
+        while let Some((link, shown)) = self.seeding.poll() {
+            let (key, held, chunks) = match shown {
+                Shown::More(key, index) => (key, None, vec![index]),
+                Shown::All(key) => match self.contents.get(key) {
+                    Some(content) => (key, Some(content.held.clone()), Vec::new()),
+                    None => continue,
+                },
+            };
+            self.send(now, link, ControlMessage::Have { key, held, chunks });
+        }
     }
 
     /// (6) Answers a peer that asks for chunks.
@@ -133,6 +160,7 @@ impl Node {
         if !gone.is_empty() {
             self.send(now, link, ControlMessage::Gone { key, chunks: gone });
         }
+        self.seeding.asked(now, key, link);
         for index in held {
             let wanted = Wanted {
                 request: id,
@@ -297,7 +325,7 @@ impl Node {
         use transfers::Action;
         match action {
             Action::Send { peer, message } => self.send_to(now, peer, message),
-            Action::Record { key, proof } => self.record(now, key, &proof),
+            Action::Record { key, proof } => self.record(key, &proof),
             Action::Put {
                 key,
                 slot,
@@ -310,7 +338,7 @@ impl Node {
                 );
             }
             Action::Stored { key, index, peer } => self.chunk_stored(now, key, index, peer),
-            Action::Complete { key } => self.fetch_complete(now, key),
+            Action::Complete { key } => self.fetch_complete(key),
             Action::Progress { key, progress } => self.report(key, progress),
             Action::Liar { peer, what } => self.drop_liar(now, peer, &what),
         }

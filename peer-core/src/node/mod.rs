@@ -22,10 +22,12 @@ use crate::{
     publishing::Publishing,
     random::Random,
     rendezvous::{self, Session, SignTag},
+    seeding::Seeding,
     transfers::Transfers,
     upload::{Uploads, Wanted},
 };
 use shoal_protocol::{
+    catalog::Metadata,
     content::ContentKey,
     control::ControlMessage,
     id::{LinkId, PeerId},
@@ -133,7 +135,10 @@ pub struct Node {
     contents: Contents,
     transfers: Transfers,
     uploads: Uploads,
+    seeding: Seeding,
     publishing: BTreeMap<CallId, Publishing>,
+    /// Publications that wait for others to end: their sizes and what is said of them.
+    waiting_publications: VecDeque<(CallId, u64, Metadata)>,
 
     state: PeerState,
     /// Peers at the rendezvous.
@@ -201,7 +206,9 @@ impl Node {
             contents: Contents::new(config.contents),
             transfers: Transfers::new(random.fork()),
             uploads: Uploads::new(now, config.upload_limit),
+            seeding: Seeding::default(),
             publishing: BTreeMap::new(),
+            waiting_publications: VecDeque::new(),
             namespace,
             random,
             state: PeerState::Offline,
@@ -270,7 +277,7 @@ impl Node {
             }
             Input::Source(op, result) => {
                 if let Some(Op::PublishRead { call, range }) = self.ops.remove(&op) {
-                    self.source_read(now, call, range, result);
+                    self.source_read(call, range, result);
                 }
             }
             Input::Command(call, command) => self.command(now, call, command),
@@ -289,6 +296,18 @@ impl Node {
         self.outputs.pop_front()
     }
 
+    /// Tells how many bytes a link's bulk channel has taken and not yet sent. Tell it of all
+    /// links before asking for frames.
+    pub fn set_buffered(&mut self, link: LinkId, bytes: usize) {
+        self.uploads.set_buffered(link, bytes);
+    }
+
+    /// How little the bulk channel of a link holds, in bytes, when frames are to be asked for
+    /// again, of all links.
+    pub fn low_water(&self, now: Timestamp, link: LinkId) -> usize {
+        self.uploads.low_water(now, link)
+    }
+
     /// The next frame for a channel. Ask only while the channel can take more: what was not
     /// asked for yet can still be cancelled.
     pub fn poll_transmit(
@@ -302,6 +321,7 @@ impl Node {
             Channel::Bulk => {
                 let frame = self.uploads.poll_frame(now, link).map(Frame::Binary);
                 self.read_uploads();
+                self.chunks_sent(now);
                 frame
             }
         }
@@ -320,6 +340,7 @@ impl Node {
             self.own_catalog.next_timeout(),
             self.transfers.next_timeout(),
             self.uploads.next_timeout(),
+            self.seeding.next_timeout(),
             self.fresh_chunks
                 .values()
                 .map(|(since, _)| *since + messages::HAVE_INTERVAL)
@@ -339,6 +360,9 @@ impl Node {
         self.links.handle_timeout(now);
         self.own_catalog.handle_timeout(now);
         self.transfers.handle_timeout(now);
+        let uploads = &self.uploads;
+        self.seeding
+            .handle_timeout(now, |link| uploads.is_asked(link));
         self.synchronise(now);
         self.end_catalog_calls(now);
         loop {
@@ -347,6 +371,7 @@ impl Node {
             self.transfers.schedule(now);
             self.read_uploads();
             self.flush_have(now);
+            self.show_chunks(now);
             if !self.session_action(now) && !self.link_action(now) && !self.transfer_action(now) {
                 break;
             }
@@ -369,7 +394,7 @@ impl Node {
                 self.state = state;
                 self.event(Event::State { state });
             }
-            Action::Joined { fresh, ice_servers } => self.joined(now, fresh, ice_servers),
+            Action::Joined { ice_servers } => self.joined(now, ice_servers),
             Action::View(view) => self.view_replaced(now, view),
             Action::Peers { add, drop } => self.view_changed(now, add, drop),
             Action::Signal(signed) => self.links.handle_signal(now, &signed),
@@ -432,6 +457,7 @@ impl Node {
             Action::Close(link) => {
                 self.control.remove(&link);
                 self.uploads.link_down(link);
+                self.seeding.link_down(link);
                 for links in self.subscribers.values_mut() {
                     links.remove(&link);
                 }

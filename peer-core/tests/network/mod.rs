@@ -59,7 +59,10 @@ pub struct Peer {
     pub id: PeerId,
     pub node: Node,
     pub store: MemoryStore,
+    /// What writes fail with.
     pub store_fails: Option<StoreError>,
+    /// How many reads of chunks and of proof lists are yet to fail.
+    pub reads_fail: u32,
     pub fault: Fault,
     pub access: Access,
     /// When its up and its down link are free again.
@@ -75,6 +78,8 @@ pub struct Peer {
     sources: BTreeMap<CallId, Vec<u8>>,
     next_call: CallId,
     timeout: Option<Timestamp>,
+    /// How often in a row a timer was due when an input had been handled.
+    due_again: u32,
     alive: bool,
     starts: u64,
 }
@@ -146,8 +151,6 @@ pub struct Network {
 pub const MIB: usize = 1024 * 1024;
 const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 const STORE_TIME: Duration = Duration::from_millis(2);
-/// How much a channel buffers, in time at its rate.
-const BUFFER: Duration = Duration::from_millis(50);
 
 impl Network {
     /// A network of `count` peers, online and alone.
@@ -217,6 +220,7 @@ impl Network {
             node: Node::new(self.now, config),
             store: MemoryStore::default(),
             store_fails: None,
+            reads_fail: 0,
             fault: Fault::None,
             access: Access::default(),
             up_free: self.now,
@@ -229,6 +233,7 @@ impl Network {
             sources: BTreeMap::new(),
             next_call: 0,
             timeout: None,
+            due_again: 0,
             alive: true,
             starts: 1,
         });
@@ -307,7 +312,7 @@ impl Network {
     }
 
     /// Publishes bytes and waits until they are published.
-    pub fn publish(&mut self, index: usize, name: &str, bytes: &[u8]) -> ContentKey {
+    pub fn begin_publication(&mut self, index: usize, name: &str, bytes: &[u8]) -> CallId {
         let call = self.peers[index].next_call + 1;
         self.peers[index].sources.insert(call, bytes.to_vec());
         let metadata = Metadata {
@@ -315,14 +320,14 @@ impl Network {
             media_type: Some("text/plain".into()),
             ..Metadata::default()
         };
-        let made = self.call(
-            index,
-            Command::Publish {
-                size: bytes.len() as u64,
-                metadata,
-            },
-        );
+        let size = bytes.len() as u64;
+        let made = self.call(index, Command::Publish { size, metadata });
         assert_eq!(made, call);
+        call
+    }
+
+    pub fn publish(&mut self, index: usize, name: &str, bytes: &[u8]) -> ContentKey {
+        let call = self.begin_publication(index, name, bytes);
         match self.answer(index, call) {
             Ok(Answer::Content(content)) => content.key,
             other => panic!("publishing gave {other:?}"),
@@ -546,6 +551,14 @@ impl Network {
         }
         self.transmit(index);
         let next = self.peers[index].node.next_timeout();
+        let peer = &mut self.peers[index];
+        let is_due = next.is_some_and(|next| next <= self.now);
+        peer.due_again = if is_due { peer.due_again + 1 } else { 0 };
+        assert!(
+            peer.due_again < 100,
+            "seed {}: a timer is due however often it is handled",
+            self.seed
+        );
         if let Some(time) =
             next.filter(|time| self.peers[index].timeout.is_none_or(|set| *time < set))
         {
@@ -621,7 +634,14 @@ impl Network {
                     request,
                     StoreRequest::PutChunks { .. } | StoreRequest::PutContent { .. }
                 );
+                let reads = matches!(
+                    request,
+                    StoreRequest::GetChunk { .. } | StoreRequest::GetList { .. }
+                );
+                let fails = reads && peer.reads_fail > 0;
+                peer.reads_fail -= u32::from(fails);
                 let result = match (&peer.store_fails, &self.shared, &request) {
+                    _ if fails => Err(StoreError::Failed("a read failed".into())),
                     (Some(error), ..) if writes => Err(error.clone()),
                     (_, Some(_), StoreRequest::PutChunks { .. }) => Ok(StoreAnswer::Done),
                     (_, Some(bytes), StoreRequest::GetChunk { index, .. }) => {
@@ -727,7 +747,7 @@ impl Network {
             .copied()
             .filter(|link| self.wires.get(link).is_some_and(|wire| wire.open))
             .collect();
-        for link in links {
+        for &link in &links {
             while let Some(frame) =
                 self.peers[index]
                     .node
@@ -735,34 +755,50 @@ impl Network {
             {
                 self.send_frame(index, link, frame);
             }
-            loop {
-                let now = self.now;
-                let Some(wire) = self.wires.get_mut(&link) else {
-                    break;
-                };
-                let Some(end) = wire.ends.iter_mut().find(|end| end.node == index) else {
-                    break;
-                };
-                if end.busy_until > now + BUFFER {
-                    let again = end.busy_until.since(now) - BUFFER / 2;
-                    if !std::mem::replace(&mut end.waiting, true) {
-                        self.schedule(again, Happening::Transmit(link, index));
-                    }
-                    break;
-                }
-                let Some(frame) =
-                    self.peers[index]
-                        .node
-                        .poll_transmit(self.now, link, Channel::Bulk)
-                else {
-                    break;
-                };
+        }
+        let up = self.peers[index].access.up;
+        for link in &links {
+            let buffered = self.busy_for(index, *link).as_secs_f64() * up;
+            let node = &mut self.peers[index].node;
+            node.set_buffered(*link, buffered as usize);
+        }
+        for link in links {
+            while let Some(frame) =
+                self.peers[index]
+                    .node
+                    .poll_transmit(self.now, link, Channel::Bulk)
+            {
                 self.send_frame(index, link, frame);
+            }
+            let busy = self.busy_for(index, link);
+            let low = self.peers[index].node.low_water(self.now, link) as f64 / up;
+            let again = busy.saturating_sub(Duration::from_secs_f64(low));
+            if again.is_zero() {
+                continue;
+            }
+            if let Some(end) = self.end_of(index, link)
+                && !std::mem::replace(&mut end.waiting, true)
+            {
+                // An event of the browser takes its time as well.
+                let again = again.max(Duration::from_millis(1));
+                self.schedule(again, Happening::Transmit(link, index));
             }
         }
         while let Some(output) = self.peers[index].node.poll_output() {
             self.output(index, output);
         }
+    }
+
+    fn end_of(&mut self, index: usize, link: LinkId) -> Option<&mut End> {
+        let wire = self.wires.get_mut(&link)?;
+        wire.ends.iter_mut().find(|end| end.node == index)
+    }
+
+    /// How long a channel needs to send what it has taken.
+    fn busy_for(&mut self, index: usize, link: LinkId) -> Duration {
+        let now = self.now;
+        let end = self.end_of(index, link);
+        end.map_or(Duration::ZERO, |end| end.busy_until.since(now))
     }
 
     fn send_frame(&mut self, index: usize, link: LinkId, frame: Frame) {
