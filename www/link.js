@@ -9,7 +9,6 @@ import { button, factsOf, titleOf } from './parts.js';
 export class LinkPanel {
   #people;
   #library;
-  #canFetch;
   #namespace;
   #panel = byId('link');
   #key = '';
@@ -26,13 +25,11 @@ export class LinkPanel {
    * @param {object} site
    * @param {import('./people.js').People} site.people
    * @param {import('./library.js').Library} site.library
-   * @param {boolean} site.canFetch
    * @param {string} site.namespace
    */
-  constructor({ people, library, canFetch, namespace }) {
+  constructor({ people, library, namespace }) {
     this.#people = people;
     this.#library = library;
-    this.#canFetch = canFetch;
     this.#namespace = namespace;
     fill(this.#panel,
       element('div', { class: 'link-text' }, this.#title, this.#name, this.#facts, this.#words),
@@ -92,7 +89,6 @@ export class LinkPanel {
     this.#described = content;
     setText(this.#words, words);
     this.#fetch.hidden = !offered;
-    this.#fetch.disabled = !this.#canFetch;
   }
 
   /** @param {number} holders */

@@ -10,14 +10,13 @@ import { Offers } from './offers.js';
 import { Peers } from './peers.js';
 import { People } from './people.js';
 import { School } from './school.js';
-import { allowSharing } from './share.js';
+import { Sharing } from './share.js';
 import { errorNotice, NOTICES, openingNotice, STATUS } from './words.js';
 
+const sharing = new Sharing();
 const namespace = new URLSearchParams(location.search).get('namespace') || 'public';
-const hasWebRtc = typeof RTCPeerConnection === 'function';
 
 setText(byId('namespace'), shownName(namespace));
-if (!hasWebRtc) notify('webrtc', NOTICES.noWebRtc, { dismissible: false });
 if (!isSecureContext) notify('http', NOTICES.plainHttp);
 
 try {
@@ -27,14 +26,17 @@ try {
 } catch (error) {
   showStatus('failed');
   byId('columns').hidden = true;
-  if (hasWebRtc) notify('opening', openingNotice(/** @type {Error} */ (error), namespace), { dismissible: false });
+  sharing.forbid();
+  const hasWebRtc = typeof RTCPeerConnection === 'function';
+  const words = hasWebRtc ? openingNotice(/** @type {Error} */ (error), namespace) : NOTICES.noWebRtc;
+  notify('opening', words, { dismissible: false });
 }
 
 /** @param {import('./shoal/index.js').Peer} peer */
 async function start(peer) {
   const people = new People(peer);
   const library = new Library(peer, people, () => peer.state === 'offline');
-  const offers = new Offers(peer, people, library, { canFetch: hasWebRtc, onchoose: () => peers.touchAll() });
+  const offers = new Offers(peer, people, library, { onchoose: () => peers.touchAll() });
   const peers = new Peers(people, offers);
   new School(people, peer.id);
 
@@ -46,10 +48,10 @@ async function start(peer) {
   }));
   noteState(peer.state);
   showSelf(peer.id);
-  allowSharing({ namespace, people, library });
+  sharing.allow({ namespace, people, library });
 
   await Promise.all([library.load(), people.refresh()]);
-  new LinkPanel({ people, library, canFetch: hasWebRtc, namespace });
+  new LinkPanel({ people, library, namespace });
 }
 
 /** @param {import('./shoal/index.js').Peer['state']} state */

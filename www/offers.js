@@ -29,7 +29,6 @@ export class Offers {
   #library;
   #list;
   #filter = '';
-  #canFetch;
   /**
    * The peer whose offers alone are shown.
    *
@@ -44,14 +43,12 @@ export class Offers {
    * @param {People} people
    * @param {Library} library
    * @param {object} rules
-   * @param {boolean} rules.canFetch
    * @param {() => void} rules.onchoose is told when the choice was undone here
    */
-  constructor(peer, people, library, { canFetch, onchoose }) {
+  constructor(peer, people, library, { onchoose }) {
     this.#peer = peer;
     this.#people = people;
     this.#library = library;
-    this.#canFetch = canFetch;
     this.#onchoose = onchoose;
     this.#list = new KeyedList({
       list: byId('offers-rows'),
@@ -160,7 +157,6 @@ export class Offers {
       row.dataset.state = entry ? 'here' : 'offered';
       act.classList.toggle('primary', !entry);
       act.classList.toggle('quiet', Boolean(entry));
-      act.disabled = !entry && !this.#canFetch;
       label(act, actWords(entry), title);
     };
     return { element: row, update };

@@ -1,65 +1,96 @@
 /** Files dropped or picked, and the question that comes before they are shared. */
 
 import { ask } from './dialog.js';
-import { byId, element } from './element.js';
+import { byId, element, setText } from './element.js';
 import { bytes, count, shownName } from './format.js';
+import { notify, unnotify } from './notices.js';
 import { tileOf } from './parts.js';
-import { shareWords } from './words.js';
+import { NOTICES, shareWords } from './words.js';
 
 /** Files named in the question; of more, the rest is counted. */
 const NAMED = 50;
 
 /**
- * @param {object} site
- * @param {string} site.namespace
- * @param {import('./people.js').People} site.people
- * @param {import('./library.js').Library} site.library
+ * @typedef {object} Site
+ * @property {string} namespace
+ * @property {import('./people.js').People} people
+ * @property {import('./library.js').Library} library
  */
-export function allowSharing({ namespace, people, library }) {
-  const drop = byId('drop');
-  const pick = /** @type {HTMLButtonElement} */ (byId('pick'));
-  const input = /** @type {HTMLInputElement} */ (byId('files'));
-  const dialog = /** @type {HTMLDialogElement} */ (byId('dialog'));
+
+/**
+ * Takes drops from the start, since a drop that nobody takes opens the file in place of the
+ * page; shares them once it is allowed.
+ */
+export class Sharing {
+  #drop = byId('drop');
+  #pick = /** @type {HTMLButtonElement} */ (byId('pick'));
+  #dialog = /** @type {HTMLDialogElement} */ (byId('dialog'));
+  /** @type {Site | undefined} */
+  #site;
+  /** What a drop is answered with while there is no site. */
+  #refusal = NOTICES.dropTooEarly;
+
+  constructor() {
+    const input = /** @type {HTMLInputElement} */ (byId('files'));
+    this.#pick.addEventListener('click', () => input.click());
+    input.addEventListener('change', async () => {
+      const files = [...(input.files ?? [])];
+      // The same file can be picked again only if the field has forgotten it.
+      input.value = '';
+      await this.#share(files);
+    });
+    this.#listenForDrops();
+  }
+
+  /** @param {Site} site */
+  allow(site) {
+    this.#site = site;
+    this.#pick.disabled = false;
+    unnotify('drop');
+  }
+
+  /** The page does not run. */
+  forbid() {
+    this.#refusal = NOTICES.dropInVain;
+    unnotify('drop');
+    setText(byId('drop-title'), NOTICES.dropInVain.title);
+    setText(byId('drop-words'), NOTICES.dropInVain.text);
+  }
+
+  #listenForDrops() {
+    // dragenter and dragleave come for every element passed: only the balance counts.
+    let depth = 0;
+    const over = (/** @type {number} */ change) => {
+      depth = Math.max(0, depth + change);
+      this.#drop.classList.toggle('over', depth > 0 && this.#site !== undefined);
+    };
+    addEventListener('dragenter', (event) => {
+      if (carriesFiles(event)) over(1);
+    });
+    addEventListener('dragleave', (event) => {
+      if (carriesFiles(event)) over(-1);
+    });
+    addEventListener('dragover', (event) => {
+      if (!carriesFiles(event)) return;
+      event.preventDefault();
+      if (event.dataTransfer) event.dataTransfer.dropEffect = this.#dialog.open ? 'none' : 'copy';
+    });
+    addEventListener('drop', async (event) => {
+      if (!carriesFiles(event)) return;
+      event.preventDefault();
+      over(-depth);
+      if (this.#site) await this.#share(await droppedFiles(/** @type {DataTransfer} */ (event.dataTransfer)));
+      else notify('drop', this.#refusal);
+    });
+  }
 
   /** @param {File[]} files */
-  const share = async (files) => {
-    if (files.length === 0 || dialog.open) return;
+  async #share(files) {
+    if (files.length === 0 || this.#dialog.open || !this.#site) return;
+    const { namespace, people, library } = this.#site;
     const agreed = await ask(question(files, namespace, people.persons.size));
     if (agreed) library.publish(files);
-  };
-
-  pick.disabled = false;
-  pick.addEventListener('click', () => input.click());
-  input.addEventListener('change', async () => {
-    const files = [...(input.files ?? [])];
-    // The same file can be picked again only if the field has forgotten it.
-    input.value = '';
-    await share(files);
-  });
-
-  // dragenter and dragleave come for every element passed: only the balance counts.
-  let depth = 0;
-  const over = (/** @type {number} */ change) => {
-    depth = Math.max(0, depth + change);
-    drop.classList.toggle('over', depth > 0);
-  };
-  addEventListener('dragenter', (event) => {
-    if (carriesFiles(event)) over(1);
-  });
-  addEventListener('dragleave', (event) => {
-    if (carriesFiles(event)) over(-1);
-  });
-  addEventListener('dragover', (event) => {
-    if (!carriesFiles(event)) return;
-    event.preventDefault();
-    if (event.dataTransfer) event.dataTransfer.dropEffect = dialog.open ? 'none' : 'copy';
-  });
-  addEventListener('drop', async (event) => {
-    if (!carriesFiles(event)) return;
-    event.preventDefault();
-    over(-depth);
-    await share(await droppedFiles(/** @type {DataTransfer} */ (event.dataTransfer)));
-  });
+  }
 }
 
 /** @param {DragEvent} event */

@@ -180,13 +180,23 @@ export const CANDIDATES = /** @type {const} */ ([
 export const NOTICES = {
   noWebRtc: {
     title: 'This browser has no WebRTC',
-    text: 'Peers cannot connect to it, so nothing can be fetched or shared from here. It may be switched off in a setting or by an extension. What is held here can still be saved.',
+    text: 'Peers connect over it, so this page does not run here. A setting or an extension may have switched it off: allow it and reload the page. Nothing that is stored is lost.',
     tone: 'stop',
   },
   plainHttp: {
     title: 'This page came over plain HTTP',
     text: 'The browser keeps no identity for such a page: it lasts for this tab only, and each tab is a peer of its own. Open the page over HTTPS or on localhost to stay the same peer.',
     tone: 'calm',
+  },
+  dropTooEarly: {
+    title: 'Not shared yet',
+    text: 'This page is still opening. Drop the files again when it has.',
+    tone: 'wait',
+  },
+  dropInVain: {
+    title: 'Nothing can be shared from here',
+    text: 'This page does not run; a notice says why.',
+    tone: 'stop',
   },
   offline: {
     title: 'The rendezvous is offline',

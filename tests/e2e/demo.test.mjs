@@ -51,6 +51,23 @@ for (const [one, other] of PAIRS) {
   });
 }
 
+test('a page without WebRTC says that it does not run, and promises nothing', async (t) => {
+  const browser = await launch('chromium', { until: t });
+  const tab = await browser.open(undefined, { until: t });
+  await tab.page.evaluateOnNewDocument(() => { delete globalThis.RTCPeerConnection; });
+  await tab.goto(server.url);
+  await tab.waitForText('.notice', 'This browser has no WebRTC');
+  await tab.waitForText('#status', 'Not running');
+  await tab.waitForText('#drop', 'Nothing can be shared from here');
+  const seen = await tab.evaluate(() => ({
+    notices: document.querySelectorAll('.notice').length,
+    columns: document.querySelector('#columns').checkVisibility(),
+    canPick: !document.querySelector('#pick').disabled,
+  }));
+  assert.deepEqual(seen, { notices: 1, columns: false, canPick: false });
+  tab.assertClean();
+});
+
 test('the page says what the server is, and the package is there for any origin', async () => {
   const answer = await fetch(`${server.url}/shoal/index.js`);
   assert.equal(answer.headers.get('access-control-allow-origin'), '*');

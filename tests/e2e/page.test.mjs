@@ -73,6 +73,26 @@ test('files can be dropped, and a drop without files is left to the browser', as
   tab.assertClean();
 });
 
+test('a file dropped before the page is open, or in vain, is kept from the browser', async (t) => {
+  const drop = (tab) => tab.evaluate(() => {
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File(['dropped'], 'dropped.md'));
+    return ['dragover', 'drop'].map((type) => {
+      const event = new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true });
+      document.body.dispatchEvent(event);
+      return event.defaultPrevented;
+    });
+  });
+  for (const [scenario, status, words] of [['opening', 'Opening', 'Not shared yet'], ['no-store', 'Not running', 'Nothing can be shared from here']]) {
+    const tab = await chromium.open(undefined, { until: t });
+    await tab.goto(`${site.url}/?scenario=${scenario}`);
+    await tab.waitForText('#status', status);
+    assert.deepEqual(await drop(tab), [true, true]);
+    await tab.waitForText('.notice', words);
+    tab.assertClean();
+  }
+});
+
 test('names are text, whatever they hold', async (t) => {
   const tab = await open(t, 'names');
   await tab.waitForText('#held .name', '"><img src=x onerror=alert(1)>.png');

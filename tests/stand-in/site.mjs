@@ -12,10 +12,16 @@ const POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker
 
 export async function startStandIn(options = {}) {
   const read = (name) => readFile(fileURLToPath(new URL(`shoal/${name}`, import.meta.url)), 'utf8');
+  const real = (name) => readFile(path.join(root, 'peer-wasm/js', name), 'utf8');
   return startSite({
     folder: path.join(root, 'www'),
     headers: { 'content-security-policy': POLICY },
-    pages: { '/shoal/index.js': await read('index.js'), '/shoal/scenarios.js': await read('scenarios.js') },
+    pages: {
+      '/shoal/index.js': await read('index.js'),
+      '/shoal/scenarios.js': await read('scenarios.js'),
+      '/shoal/options.js': await real('options.js'),
+      '/shoal/errors.js': await real('errors.js'),
+    },
     ...options,
   });
 }

@@ -1,19 +1,14 @@
 // A stand-in for the package, with its API and no engine: it holds still what a real run
 // passes through, and fills the page to volumes that would take hours to fetch. Pictures
 // are made with it, nothing is proven with it. The page's query says which scenario of
-// scenarios.js is played: `?scenario=fetching`.
+// scenarios.js is played: `?scenario=fetching`. Options, what a browser must have and errors
+// are the package's own.
 
+import { ShoalError } from './errors.js';
+import { checkSupport, readOptions } from './options.js';
 import { scenarios } from './scenarios.js';
 
-export class ShoalError extends Error {
-  name = 'ShoalError';
-
-  constructor(code, message = code, more = {}) {
-    super(message);
-    this.code = code;
-    Object.assign(this, more);
-  }
-}
+export { ShoalError };
 
 // What the page did, and the transfers it follows, for tests that look or go on.
 const standIn = { published: [], transfers: new Map() };
@@ -44,9 +39,11 @@ export class Peer extends EventTarget {
   id = '12D3KooWQ7sKJgkw5vRo3MZs8ufhJHnWb4dRtEcyGpL2xVaNThis';
   state = scenario.state ?? 'online';
 
-  static async open() {
+  static async open(options) {
+    readOptions(options);
+    checkSupport();
     if (scenario.open === 'never') await new Promise(() => {});
-    if (scenario.open) throw new ShoalError(scenario.open);
+    if (scenario.open) throw failure(scenario.open);
     const peer = new Peer();
     setTimeout(() => peer.#play(), 50);
     return peer;
@@ -57,19 +54,17 @@ export class Peer extends EventTarget {
       const { size = 0 } = scenario.fetches?.[key] ?? {};
       this.#say('transfer', { transfer: new Transfer({ key, size, held: 0 }, {}, new Promise(() => {})) });
     }
-    for (const { code, message, ...more } of scenario.errors ?? []) {
-      this.#say('error', new ShoalError(code, message, more));
-    }
+    for (const error of scenario.errors ?? []) this.#say('error', failure(error));
   }
 
   async publish(file, { name, type, signal, onprogress } = {}) {
     standIn.published.push(name);
-    const { held, code } = scenario.publish ?? {};
+    const { held, error } = scenario.publish ?? {};
     if (held !== undefined) {
       onprogress?.({ state: 'fetching', held: Math.floor(file.size * held), size: file.size, rate: 0, sources: [] });
       await ended(signal);
     }
-    if (code) throw new ShoalError(code);
+    if (error) throw failure(error);
     const key = `bafkr4i${[...`${name}${file.size}`].map((letter) => ALPHABET[letter.codePointAt(0) % 32]).join('').padEnd(52, 'q').slice(0, 52)}`;
     const content = { key, name, type, size: file.size, held: file.size };
     this.#contents.set(key, content);
@@ -84,7 +79,7 @@ export class Peer extends EventTarget {
       return new Transfer(held, { state: 'done', held: held.size, size: held.size, rate: 0, sources: [] }, Promise.resolve(held));
     }
     const script = scenario.fetches?.[key] ?? { progress: { state: 'searching', held: 0, rate: 0, sources: [] } };
-    if (script.code) throw new ShoalError(script.code);
+    if (script.error) throw failure(script.error);
     if (!script.content) {
       onprogress?.(script.progress);
       await ended(signal);
@@ -132,6 +127,10 @@ export class Peer extends EventTarget {
 }
 
 const ALPHABET = 'abcdefghijklmnopqrstuvwxyz234567';
+
+function failure({ code, message, ...more }) {
+  return new ShoalError(code, message, more);
+}
 
 // Rejects when the signal is aborted, and otherwise never ends.
 function ended(signal) {

@@ -96,6 +96,9 @@ const NO_ADDRESS = 'this browser found no network address to offer; a setting, a
 const NO_STUN = 'both sides know only addresses of their own network, for the rendezvous names no STUN server or it does not answer.';
 const NO_TURN = 'the networks in between let no direct connection through; a TURN server would help.';
 
+// As the engine, its store and the package say them.
+const NO_ROOM = { code: 'quota', message: 'There is no room left in this site\'s storage. Remove contents or free disk space.' };
+
 const base = { people: SWARM, contents: [README, LIGHTHOUSE] };
 const one = (script, more = {}) => ({ ...base, resumed: [LECTURE.key], fetches: { [LECTURE.key]: script }, ...more });
 
@@ -144,18 +147,17 @@ export const scenarios = {
     ],
   }),
   'waiting-busy': one(stuck(LECTURE, 0.41, 'limit')),
-  'disk-full': one(stuck(LECTURE, 0.41, 'quota'), { errors: [{ code: 'quota' }] }),
+  'disk-full': one(stuck(LECTURE, 0.41, 'quota')),
   'offline': one(stuck(LECTURE, 0.41), { state: 'offline', people: only(LECTURE.key) }),
   'offline-fetching': one(fetching(LECTURE, 0.41, [[A, 5], [B, 3]]), { state: 'offline' }),
   'fetching': { ...base, resumed: [CHART.key, LECTURE.key], fetches: IN_PROGRESS },
   'resumed': one(fetching(LECTURE, 0.7, [['', 5], [A, 3], [B, 2]])),
   'done': one(fetching({ ...LECTURE, held: LECTURE.size }, 1, [[A, 5], [B, 3], [C, 2]], { state: 'done', rate: 0 })),
-  'failed': one({ code: 'timeout' }),
-  'invalid-content': one({ code: 'invalid-content' }),
+  'failed': one({ error: { code: 'not-held', message: 'It was removed while it was fetched.' } }),
   'partial': { ...base, contents: [README, { ...LECTURE, held: 301_000_000 }] },
   'publishing': { ...base, publish: { held: 0.37 } },
-  'publish-full': { ...base, publish: { code: 'quota' } },
-  'crashed': { ...base, errors: [{ code: 'engine-crashed' }] },
+  'publish-full': { ...base, publish: { error: NO_ROOM } },
+  'crashed': { ...base, errors: [{ code: 'engine-crashed', message: 'The engine ended unexpectedly and is started again: unreachable' }] },
   'no-stun': { ...base, errors: [unreachable(A, NO_STUN, { host: 1, srflx: 0, relay: 0 }, { host: 2, srflx: 0, relay: 0 })] },
   'no-candidates': { ...base, errors: [unreachable(A, NO_ADDRESS, { host: 0, srflx: 0, relay: 0 }, { host: 2, srflx: 1, relay: 1 })] },
   'impostor': {
@@ -166,10 +168,11 @@ export const scenarios = {
     }],
   },
   'closed': { ...base, state: 'closed' },
-  'no-store': { open: 'store-failed' },
-  'unsupported': { open: 'unsupported' },
-  'bad-namespace': { open: 'invalid-argument' },
-  'not-started': { open: 'engine-crashed' },
+  'no-store': { open: { code: 'store-failed', message: 'the store failed: InvalidStateError: A mutation operation was attempted on a database that did not allow mutations.' } },
+  'store-full': { open: { code: 'quota', message: 'there is no room left in this site\'s storage' } },
+  'two-versions': { open: { code: 'unsupported', message: 'Another tab of this site runs another version of Shoal (tabs speak version 2 there): close it, or reload both.' } },
+  'bad-namespace': { open: { code: 'invalid-argument', message: '`namespace`: a namespace is 1 to 64 characters, each of a-z 0-9 . _ -' } },
+  'not-started': { open: { code: 'engine-crashed', message: 'The engine crashed in the page, where it cannot be started again: reload the page.' } },
   'names': {
     people: [person(A, HOSTILE.map((name, i) => content(50 + i, name, i % 2 ? 'text/plain' : `x/${'y'.repeat(80)}`, 1000 ** (i % 4))))],
     contents: HOSTILE.map((name, i) => content(70 + i, name, 'application/vnd.openxmlformats-officedocument.wordprocessingml.document', 12_345 * i)),
