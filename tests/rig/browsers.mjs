@@ -39,7 +39,10 @@ const CHROMIUM_FLAGS = [
   '--disable-background-networking', '--disable-component-update', '--disable-sync',
   // Peers on one machine: host candidates as addresses, and the loopback among them.
   '--disable-features=WebRtcHideLocalIpsWithMdns', '--allow-loopback-in-peer-connection',
-  // Several tabs work at once, and only one of them is in front.
+];
+
+/** Several tabs work at once, and only one of them is in front. puppeteer says so too. */
+const CHROMIUM_AWAKE = [
   '--disable-renderer-backgrounding', '--disable-background-timer-throttling',
   '--disable-backgrounding-occluded-windows',
 ];
@@ -47,7 +50,9 @@ const CHROMIUM_FLAGS = [
 const FIREFOX_PREFERENCES = {
   'media.peerconnection.ice.obfuscate_host_addresses': false,
   'media.peerconnection.ice.loopback': true,
-  // Tabs that are not in front work on, as above.
+};
+
+const FIREFOX_AWAKE = {
   'dom.min_background_timeout_value': 4,
   'dom.timeout.enable_budget_timer_throttling': false,
 };
@@ -61,21 +66,28 @@ const FIREFOX_PREFERENCES = {
  * @param {string} [options.profile] folder of a profile on disk, kept (see `temporaryProfile`)
  * @param {string[]} [options.flags] further command line flags
  * @param {Record<string, unknown>} [options.preferences] further preferences of Firefox
+ * @param {boolean} [options.isAwake] `false`: tabs that are not in front are throttled, as a
+ *   person's are
  */
-export async function launch(name, { until, profile, flags = [], preferences = {} } = {}) {
+export async function launch(name, { until, profile, flags = [], preferences = {}, isAwake = true } = {}) {
   const puppet = await puppeteer.launch({
     browser: name === 'firefox' ? 'firefox' : 'chrome',
     executablePath: program(name),
     headless: true,
     userDataDir: profile,
-    args: name === 'chromium' ? [...CHROMIUM_FLAGS, ...flags] : flags,
-    extraPrefsFirefox: { ...FIREFOX_PREFERENCES, ...preferences },
+    args: name === 'chromium' ? [...CHROMIUM_FLAGS, ...(isAwake ? CHROMIUM_AWAKE : []), ...flags] : flags,
+    ignoreDefaultArgs: isAwake ? false : CHROMIUM_AWAKE,
+    extraPrefsFirefox: { ...FIREFOX_PREFERENCES, ...(isAwake ? FIREFOX_AWAKE : {}), ...preferences },
     defaultViewport: { width: 1280, height: 800 },
     // Large evaluations and files pass through the protocol.
     protocolTimeout: 600_000,
   });
   const browser = new Browser(name, puppet);
   until?.after(() => browser.close());
+  // puppeteer forgets every other one (24.43). Before a profile is removed, so first.
+  const end = () => browser.end();
+  process.prependOnceListener('exit', end);
+  puppet.process().once('exit', () => process.off('exit', end));
   return browser;
 }
 
@@ -125,12 +137,17 @@ class Browser {
   /** Ends the browser as a power cut would. */
   async kill() {
     if (this.#hasEnded()) return;
-    const child = this.puppet.process();
-    const ended = new Promise((resolve) => child.once('exit', resolve));
+    const ended = new Promise((resolve) => this.puppet.process().once('exit', resolve));
+    this.end();
+    await ended;
+  }
+
+  /** As `kill`, without waiting. */
+  end() {
+    if (this.#hasEnded()) return;
     // puppeteer makes the browser the head of a process group, which holds its
     // renderers and utilities and nothing else.
-    process.kill(-child.pid, 'SIGKILL');
-    await ended;
+    process.kill(-this.puppet.process().pid, 'SIGKILL');
   }
 
   #hasEnded() {
