@@ -17,35 +17,42 @@ export const STATUS = {
   failed: 'Not running',
 };
 
+/** @typedef {'publish' | 'fetch'} Kind */
+
 /**
- * Why something ended or does not go on, by the code of its ShoalError.
+ * Why something ended without success, by the code of its ShoalError. What is in neither
+ * list is said in the words of the error.
  *
  * @type {Record<string, string>}
  */
 const REASONS = {
-  'aborted': 'It was stopped.',
-  'closed': 'This page\u2019s peer was closed. Reload the page to go on.',
-  'invalid-argument': 'The peer did not accept what the page asked of it.',
-  'invalid-key': 'This is not a content key.',
-  'invalid-content': 'The chunks that came did not match the key, so they were dropped.',
-  'not-held': 'No peer here holds it now.',
-  'timeout': 'It took too long.',
   'quota': 'The disk space this browser gives to the page is used up.',
   'store-failed': 'This browser\u2019s store failed.',
-  'rendezvous': 'The rendezvous refused.',
-  'unreachable': 'None of the peers that hold it could be reached.',
-  'unsupported': 'This browser cannot do it.',
-  'limit': 'The peers that hold it have no room for one more fetch.',
-  'link-auth': 'The other end of a link could not prove who it is.',
+  'not-held': 'It is no longer held here.',
   'engine-crashed': 'The engine stopped.',
 };
 
+/** @type {Record<Kind, Record<string, string>>} */
+const REASONS_OF = {
+  publish: {
+    'invalid-content': 'The file could not be read, or changed meanwhile. Choose it again.',
+    'invalid-argument': 'Its name or its type is not one that can be shared.',
+    'limit': 'It is larger than 64 GiB, or too many files wait to be shared.',
+  },
+  fetch: {
+    'aborted': 'It was stopped in another tab.',
+    'invalid-key': 'This is not a content key.',
+    'not-held': 'It was removed while it was fetched.',
+  },
+};
+
 /**
- * @param {{ code?: string, message?: string } | undefined} error
+ * @param {{ code?: string | number, message?: string } | undefined} error
+ * @param {Kind} [kind] what did not succeed
  */
-export function reason(error) {
-  if (error?.code && error.code in REASONS) return REASONS[error.code];
-  return error?.message || 'Something went wrong.';
+export function reason(error, kind) {
+  const { code = '', message } = error ?? {};
+  return (kind && REASONS_OF[kind][code]) || REASONS[code] || message || 'Something went wrong.';
 }
 
 /**
@@ -141,7 +148,7 @@ function waitingWords(progress, { others, holders, offline }) {
 /**
  * Why a publication or a fetch ended without success.
  *
- * @param {'publish' | 'fetch'} kind
+ * @param {Kind} kind
  * @param {{ code?: Code, message?: string }} error
  * @returns {Words}
  */
@@ -150,7 +157,7 @@ export function failureWords(kind, error) {
   if (error.code === 'quota') {
     return { title: `${title}: the disk is full`, text: 'Remove something held here or free space on the disk, then try again.', tone: 'stop' };
   }
-  return { title, text: reason(error), tone: 'stop' };
+  return { title, text: reason(error, kind), tone: 'stop' };
 }
 
 /**

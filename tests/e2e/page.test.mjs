@@ -213,15 +213,29 @@ test('a thousand contents make a page of rows, and the filter finds among all', 
   tab.assertClean();
 });
 
-test('every code has words, and no words are a code', () => {
-  const codes = ['aborted', 'closed', 'invalid-argument', 'invalid-key', 'invalid-content', 'not-held', 'timeout',
-    'quota', 'store-failed', 'rendezvous', 'unreachable', 'unsupported', 'limit', 'link-auth', 'engine-crashed'];
-  for (const code of codes) {
-    for (const text of [reason({ code, message: '' }), failureWords('fetch', { code }).text, failureWords('publish', { code }).text]) {
+// What the engine, its store and the facade give for each kind.
+const FAILURES = {
+  publish: ['invalid-content', 'invalid-argument', 'limit', 'quota', 'store-failed', 'engine-crashed'],
+  fetch: ['aborted', 'invalid-key', 'not-held', 'quota', 'store-failed', 'engine-crashed'],
+};
+
+test('a failure is told in words of its kind, and no words are a code', () => {
+  for (const [kind, codes] of Object.entries(FAILURES)) {
+    for (const code of codes) {
+      const { title, text } = failureWords(kind, { code, message: 'of the error' });
+      assert.match(title, kind === 'publish' ? /^Not shared/ : /^Not fetched/);
       assert.match(text, /^[A-Z].{10,}\.$/);
       if (code.includes('-')) assert.ok(!text.includes(code), text);
     }
   }
+  assert.match(failureWords('publish', { code: 'invalid-content' }).text, /file could not be read, or changed/);
+  assert.match(failureWords('publish', { code: 'limit' }).text, /64 GiB/);
+  assert.match(failureWords('fetch', { code: 'not-held' }).text, /removed/);
+  for (const kind of Object.keys(FAILURES)) {
+    assert.equal(failureWords(kind, { code: 'unheard-of', message: 'In its own words.' }).text, 'In its own words.');
+  }
+  assert.equal(reason(undefined), 'Something went wrong.');
+  assert.equal(reason(new DOMException('No room on the stick.', 'QuotaExceededError')), 'No room on the stick.');
 });
 
 test('sizes, times and names read well', () => {

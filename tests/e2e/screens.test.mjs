@@ -109,6 +109,10 @@ const SCREENS = {
     act: (tab) => share(tab, 'large.iso'),
     says: [['.words', 'Not shared: the disk is full'], ['#held .actions', 'Try again']],
   },
+  'publish-changed': {
+    act: (tab) => share(tab, 'diary.txt'),
+    says: [['.words', 'Not shared'], ['.words', 'The file could not be read, or changed meanwhile.'], ['#held .actions', 'Try again']],
+  },
   'stopped': {
     scenario: 'fetching',
     act: async (tab) => {

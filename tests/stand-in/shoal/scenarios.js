@@ -157,6 +157,7 @@ export const scenarios = {
   'partial': { ...base, contents: [README, { ...LECTURE, held: 301_000_000 }] },
   'publishing': { ...base, publish: { held: 0.37 } },
   'publish-full': { ...base, publish: { error: NO_ROOM } },
+  'publish-changed': { ...base, publish: { error: { code: 'invalid-content', message: 'the file changed or could not be read whole while it was published' } } },
   'crashed': { ...base, errors: [{ code: 'engine-crashed', message: 'The engine ended unexpectedly and is started again: unreachable' }] },
   'no-stun': { ...base, errors: [unreachable(A, NO_STUN, { host: 1, srflx: 0, relay: 0 }, { host: 2, srflx: 0, relay: 0 })] },
   'no-candidates': { ...base, errors: [unreachable(A, NO_ADDRESS, { host: 0, srflx: 0, relay: 0 }, { host: 2, srflx: 1, relay: 1 })] },
