@@ -58,7 +58,6 @@ async function start(peer) {
 function noteState(state) {
   showStatus(state);
   if (state === 'offline') notify('state', NOTICES.offline);
-  else if (state === 'closed') notify('state', NOTICES.closed, { dismissible: false });
   else unnotify('state');
 }
 

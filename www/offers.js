@@ -200,9 +200,9 @@ function drawHolders({ holders, partial }, marks, words) {
 /**
  * Why nobody else is here.
  *
- * @type {Record<import('./shoal/index.js').Peer['state'], string>}
+ * @type {Record<string, string>} by the peer's state; this page never closes it
  */
-const ALONE = { connecting: 'connecting', online: 'alone', offline: 'offline', closed: 'offline' };
+const ALONE = { connecting: 'connecting', online: 'alone', offline: 'offline' };
 
 /** @type {Record<string, () => import('./element.js').Child[]>} */
 const EMPTY = {

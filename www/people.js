@@ -57,7 +57,6 @@ export class People extends EventTarget {
 
   /** Asks the peer who is here and which of them are linked. */
   async refresh() {
-    if (this.#peer.state === 'closed') return;
     const listed = await this.#peer.peers();
     const ids = new Set(listed.map(({ id }) => id));
     for (const id of [...this.persons.keys()]) {

@@ -13,7 +13,6 @@ export const STATUS = {
   connecting: 'Connecting to the rendezvous',
   online: 'Online',
   offline: 'Rendezvous offline',
-  closed: 'Closed',
   failed: 'Not running',
 };
 
@@ -107,15 +106,10 @@ function waitingWords(progress, { others, holders, offline }) {
         text: `${counted(holders, 'peer here offers', 'peers here offer')} it, but none could be reached from this network. It keeps trying.`,
         tone: 'wait',
       };
-    case 'limit':
-      return { title: 'Waiting: its holders are busy', text: `${kept}It goes on when one of them has room.`, tone: 'wait' };
     case 'store-failed':
       return { title: 'Waiting: the store failed', text: 'This browser could not write to its store. It tries again.', tone: 'stop' };
-    case 'engine-crashed':
-      return { title: 'Waiting: the engine starts again', text: `${kept}It goes on by itself.`, tone: 'wait' };
     default:
   }
-  if (progress.state === 'paused') return { title: 'Paused', text: kept.trim() || undefined, tone: 'wait' };
   if (holders > 0) {
     return {
       title: progress.state === 'searching' ? 'Searching: asking its holders' : 'Waiting: connecting to its holders',
@@ -133,7 +127,7 @@ function waitingWords(progress, { others, holders, offline }) {
   if (progress.held > 0) {
     return { title: 'Waiting: all its holders have gone', text: `${kept}It goes on when one of them is back.`, tone: 'wait' };
   }
-  if (progress.state === 'searching' && progress.reason !== 'not-held') {
+  if (progress.state === 'searching') {
     return { title: 'Searching for a holder', text: 'Asking the peers that are here.', tone: 'busy' };
   }
   return {
@@ -210,20 +204,10 @@ export const NOTICES = {
     text: 'The links to peers keep working, and running fetches go on. New peers cannot be found until it is back; this page tries again by itself.',
     tone: 'wait',
   },
-  quota: {
-    title: 'The disk is full',
-    text: 'What is held stays. Fetches wait until there is room: remove something held here or free space on the disk.',
-    tone: 'stop',
-  },
   engineCrashed: {
     title: 'The engine was started again',
     text: 'It had stopped. Everything that was stored is still held, and fetches go on.',
     tone: 'calm',
-  },
-  closed: {
-    title: 'The peer of this page was closed',
-    text: 'Reload the page to share and fetch again.',
-    tone: 'stop',
   },
 };
 
@@ -233,9 +217,8 @@ export const NOTICES = {
  */
 export function errorNotice(error) {
   switch (error.code) {
-    case 'quota': return NOTICES.quota;
     case 'engine-crashed': return NOTICES.engineCrashed;
-    case 'closed': return NOTICES.closed;
+    case 'invalid-content': return { title: 'A peer broke the rules and was dropped', text: `${error.message || reason(error)} Nothing of that was kept, and there is no link to it for a while.`, tone: 'stop' };
     case 'unsupported': return { title: 'This browser lacks something Shoal needs', text: error.message || reason(error), tone: 'stop' };
     case 'store-failed': return { title: 'This browser\u2019s store failed', text: error.message || reason(error), tone: 'stop' };
     case 'link-auth': return { title: 'A link was refused', text: error.message || reason(error), tone: 'stop' };

@@ -101,7 +101,7 @@ export interface Content extends Metadata {
 
 /** How far a fetch or a publication is. */
 export interface Progress {
-  state: 'searching' | 'fetching' | 'waiting' | 'paused' | 'done';
+  state: 'searching' | 'fetching' | 'waiting' | 'done';
   /** Why it waits. It goes on by itself. */
   reason?: Code;
   /** Bytes stored. */

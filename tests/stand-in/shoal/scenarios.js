@@ -136,9 +136,9 @@ export const scenarios = {
   'alone': { contents: [README, LIGHTHOUSE, FIELD_NOTES] },
   'nothing-offered': { people: SWARM.map((each) => ({ ...each, catalog: [] })) },
   'searching': one(still('searching'), { people: only(LECTURE.key) }),
-  'no-holder': one(still('searching', 'not-held'), { people: only(LECTURE.key) }),
+  'no-holder': one(still('waiting', 'not-held'), { people: only(LECTURE.key) }),
   'asking': one(still('searching')),
-  'waiting-gone': one(stuck(LECTURE, 0.41), { people: only(LECTURE.key) }),
+  'waiting-gone': one(stuck(LECTURE, 0.41, 'not-held'), { people: only(LECTURE.key) }),
   'waiting-unreachable': one(still('waiting', 'unreachable'), {
     people: SWARM.map((each) => ({ ...each, linked: each.id === D })),
     errors: [
@@ -146,14 +146,13 @@ export const scenarios = {
       unreachable(B, NO_TURN, { host: 2, srflx: 1, relay: 0 }, { host: 3, srflx: 0, relay: 0 }),
     ],
   }),
-  'waiting-busy': one(stuck(LECTURE, 0.41, 'limit')),
   'disk-full': one(stuck(LECTURE, 0.41, 'quota')),
-  'offline': one(stuck(LECTURE, 0.41), { state: 'offline', people: only(LECTURE.key) }),
+  'offline': one(stuck(LECTURE, 0.41, 'rendezvous'), { state: 'offline', people: only(LECTURE.key) }),
   'offline-fetching': one(fetching(LECTURE, 0.41, [[A, 5], [B, 3]]), { state: 'offline' }),
   'fetching': { ...base, resumed: [CHART.key, LECTURE.key], fetches: IN_PROGRESS },
   'resumed': one(fetching(LECTURE, 0.7, [['', 5], [A, 3], [B, 2]])),
   'done': one(fetching({ ...LECTURE, held: LECTURE.size }, 1, [[A, 5], [B, 3], [C, 2]], { state: 'done', rate: 0 })),
-  'failed': one({ error: { code: 'not-held', message: 'It was removed while it was fetched.' } }),
+  'failed': one({ error: { code: 'engine-crashed', message: 'The engine of `fetch` crashed each time it was called.' } }),
   'partial': { ...base, contents: [README, { ...LECTURE, held: 301_000_000 }] },
   'publishing': { ...base, publish: { held: 0.37 } },
   'publish-full': { ...base, publish: { error: NO_ROOM } },
@@ -161,6 +160,11 @@ export const scenarios = {
   'crashed': { ...base, errors: [{ code: 'engine-crashed', message: 'The engine ended unexpectedly and is started again: unreachable' }] },
   'no-stun': { ...base, errors: [unreachable(A, NO_STUN, { host: 1, srflx: 0, relay: 0 }, { host: 2, srflx: 0, relay: 0 })] },
   'no-candidates': { ...base, errors: [unreachable(A, NO_ADDRESS, { host: 0, srflx: 0, relay: 0 }, { host: 2, srflx: 1, relay: 1 })] },
+  'liar': {
+    ...base,
+    people: SWARM.map((each) => ({ ...each, linked: each.linked && each.id !== A })),
+    errors: [{ code: 'invalid-content', peer: A, message: `${A} was dropped: chunk 41 has the wrong bytes.` }],
+  },
   'impostor': {
     ...base,
     errors: [{
@@ -168,7 +172,6 @@ export const scenarios = {
       message: `The connection to ${A} was dropped: its signature does not match. Somebody may be in between, for example a rendezvous that is not honest.`,
     }],
   },
-  'closed': { ...base, state: 'closed' },
   'no-store': { open: { code: 'store-failed', message: 'the store failed: InvalidStateError: A mutation operation was attempted on a database that did not allow mutations.' } },
   'store-full': { open: { code: 'quota', message: 'there is no room left in this site\'s storage' } },
   'two-versions': { open: { code: 'unsupported', message: 'Another tab of this site runs another version of Shoal (tabs speak version 2 there): close it, or reload both.' } },
