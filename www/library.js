@@ -13,7 +13,7 @@ import { KeyedList } from './list.js';
 import { titleOf } from './parts.js';
 import { PublishQueue } from './publishing.js';
 import { showInTitle } from './title.js';
-import { failureWords } from './words.js';
+import { failureWords, nothingHeldWords } from './words.js';
 
 /**
  * @typedef {import('./shoal/index.js').Peer} Peer
@@ -266,8 +266,8 @@ export class Library extends EventTarget {
     const empty = byId('held-empty');
     empty.hidden = shown.length > 0;
     if (entries.length === 0) {
-      fill(empty, element('p', { class: 'empty-title' }, 'Nothing is held here yet'),
-        element('p', {}, 'What you share and what you fetch stays in this browser. It is here again when you come back.'));
+      const { title, text } = nothingHeldWords(isSecureContext);
+      fill(empty, element('p', { class: 'empty-title' }, title), element('p', {}, text));
     } else if (shown.length === 0) {
       fill(empty, element('p', { class: 'empty-title' }, 'Nothing matches the filter'));
     }

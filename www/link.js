@@ -5,6 +5,7 @@ import { stateOf } from './entry.js';
 import { counted, isKey, shownName } from './format.js';
 import { nextFrame } from './frame.js';
 import { button, factsOf, titleOf } from './parts.js';
+import { fetchedWords } from './words.js';
 
 export class LinkPanel {
   #people;
@@ -93,7 +94,7 @@ export class LinkPanel {
 
   /** @param {number} holders */
   #offerWords(holders) {
-    const shared = `Fetched content is kept in this browser and offered on from here in namespace ${shownName(this.#namespace)}.`;
+    const shared = fetchedWords(shownName(this.#namespace), isSecureContext);
     if (holders > 0) return `${counted(holders, 'peer here offers', 'peers here offer')} it. ${shared}`;
     return `No peer here offers it at the moment. Fetch it and it arrives as soon as one does. ${shared}`;
   }

@@ -104,7 +104,7 @@ function carriesFiles({ dataTransfer }) {
  * @param {number} others
  */
 function question(files, namespace, others) {
-  const words = shareWords(files, namespace, others);
+  const words = shareWords(files, namespace, others, isSecureContext);
   const [before, name, after] = words.where;
   const list = element('ul', { class: 'dialog-files', role: 'list', tabIndex: 0, 'aria-label': 'The files' },
     ...files.slice(0, NAMED).map((file) => element('li', {},

@@ -186,7 +186,7 @@ export const NOTICES = {
   },
   plainHttp: {
     title: 'This page came over plain HTTP',
-    text: 'The browser keeps no identity for such a page: it lasts for this tab only, and each tab is a peer of its own. Open the page over HTTPS or on localhost to stay the same peer.',
+    text: 'The browser keeps nothing for such a page: what is held here and who you are last until this tab is closed or reloaded, and each tab is a peer of its own. Open the page over HTTPS or on localhost to keep both.',
     tone: 'calm',
   },
   dropTooEarly: {
@@ -206,7 +206,7 @@ export const NOTICES = {
   },
   engineCrashed: {
     title: 'The engine was started again',
-    text: 'It had stopped. Everything that was stored is still held, and fetches go on.',
+    text: 'It had stopped. What is stored in this browser is still held, and fetches go on.',
     tone: 'calm',
   },
 };
@@ -263,21 +263,48 @@ export function openingNotice(error, namespace) {
 }
 
 /**
+ * What is said where nothing is held.
+ *
+ * @param {boolean} isKept whether the browser keeps what is held, as it does not over plain HTTP
+ * @returns {{ title: string, text: string }}
+ */
+export function nothingHeldWords(isKept) {
+  const text = isKept
+    ? 'What you share and what you fetch stays in this browser. It is here again when you come back.'
+    : 'What you share and what you fetch stays in this tab, until it is closed or reloaded.';
+  return { title: 'Nothing is held here yet', text };
+}
+
+/**
+ * What comes of fetching something.
+ *
+ * @param {string} namespace
+ * @param {boolean} isKept
+ */
+export function fetchedWords(namespace, isKept) {
+  return isKept
+    ? `Fetched content is kept in this browser and offered on from here in namespace ${namespace}.`
+    : `Fetched content is held until this tab is closed or reloaded, and offered on from here in namespace ${namespace}.`;
+}
+
+/**
  * What the person is asked before files are shared.
  *
  * @param {File[]} files
  * @param {string} namespace
  * @param {number} others
+ * @param {boolean} isKept
  */
-export function shareWords(files, namespace, others) {
+export function shareWords(files, namespace, others, isKept) {
   const size = files.reduce((sum, file) => sum + file.size, 0);
   const them = files.length === 1 ? 'it' : 'them';
   const their = files.length === 1 ? 'its' : 'their';
+  const when = isKept ? 'whenever this page is open in this browser' : 'until this tab is closed or reloaded';
   const here = others === 0 ? 'Nobody else is here now.' : `${counted(others, 'peer is', 'peers are')} here now.`;
   return {
     title: `Share ${counted(files.length, 'file')} (${bytes(size)})?`,
     where: ['In namespace ', namespace, `: everyone who opens this page there can see ${their} ${files.length === 1 ? 'name' : 'names'} and fetch ${them}. ${here}`],
-    after: `${files.length === 1 ? 'It is' : 'They are'} offered whenever this page is open in this browser. You can remove ${them} again, but not the copies that others have fetched.`,
+    after: `${files.length === 1 ? 'It is' : 'They are'} offered ${when}. You can remove ${them} again, but not the copies that others have fetched.`,
   };
 }
 

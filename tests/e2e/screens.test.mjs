@@ -59,7 +59,7 @@ const SCREENS = {
   'opening': { says: [['#status', 'Opening']] },
   'connecting': { says: [['#status', 'Connecting to the rendezvous']] },
   'alone': { says: [['#held .name', 'Lighthouse at dusk.jpg'], ['#offers-empty', 'Nobody else is here yet']] },
-  'nothing-offered': { says: [['#offers-empty', 'Nothing is offered yet'], ['#peers-summary', '4 peers here, 3 linked']] },
+  'nothing-offered': { says: [['#offers-empty', 'Nothing is offered yet'], ['#peers-summary', '4 peers here, 3 linked'], ['.peer', 'no offers known yet']] },
   'swarm': { says: [['#offers .name', 'Tidal power'], ['#offers .facts', '734 MB'], ['#offers .holders', '3 peers, 1 in part'], ['#you', 'You are']] },
   'one-peer': {
     scenario: 'swarm',
@@ -128,7 +128,7 @@ const SCREENS = {
     },
     says: [['dialog h2', 'Remove this from the browser?'], ['dialog', '1 peer here still offers it']],
   },
-  'link': { scenario: 'swarm', hash: LECTURE, says: [['#link', 'A link to content'], ['#link', 'Tidal power'], ['#link', '3 peers here offer it'], ['#link', 'offered on from here in namespace public']] },
+  'link': { scenario: 'swarm', hash: LECTURE, says: [['#link', 'A link to content'], ['#link', 'kept in this browser'], ['#link', 'Tidal power'], ['#link', '3 peers here offer it'], ['#link', 'offered on from here in namespace public']] },
   'link-no-holder': { scenario: 'alone', hash: LECTURE, says: [['#link', 'No peer here offers it at the moment']] },
   'link-held': { scenario: 'done', hash: LECTURE, says: [['#link', 'You hold what this link leads to']] },
   'link-invalid': { scenario: 'swarm', hash: 'bafkr4i-cut-off', says: [['#link', 'This link leads nowhere'], ['#link', 'is not a content key']] },
@@ -137,7 +137,14 @@ const SCREENS = {
     before: () => { delete globalThis.RTCPeerConnection; },
     says: [['#status', 'Not running'], ['.notice', 'This browser has no WebRTC'], ['.notice', 'this page does not run here'], ['.drop', 'Nothing can be shared']],
   },
-  'plain-http': { scenario: 'swarm', host: PLAIN_HOST, says: [['.notice', 'This page came over plain HTTP'], ['.notice', 'it lasts for this tab only']] },
+  'plain-http': { scenario: 'swarm', host: PLAIN_HOST, says: [['.notice', 'This page came over plain HTTP'], ['.notice', 'last until this tab is closed or reloaded']] },
+  'plain-http-empty': { scenario: 'empty', host: PLAIN_HOST, says: [['#held-empty', 'stays in this tab, until it is closed or reloaded']] },
+  'plain-http-confirm': {
+    scenario: 'swarm',
+    host: PLAIN_HOST,
+    act: (tab) => pick(tab, 'map.pdf'),
+    says: [['dialog', 'It is offered until this tab is closed or reloaded.']],
+  },
   'plain-http-link': {
     scenario: 'swarm',
     host: PLAIN_HOST,
