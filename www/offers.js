@@ -221,6 +221,6 @@ const EMPTY = {
     element('p', { class: 'empty-title' }, 'Nothing is offered yet'),
     element('p', {}, 'When a peer that is here shares something, it shows up in this place.'),
   ],
-  chosen: () => [element('p', { class: 'empty-title' }, 'This peer offers nothing now')],
+  chosen: () => [element('p', { class: 'empty-title' }, 'No offers of this peer are known')],
   filter: () => [element('p', { class: 'empty-title' }, 'Nothing matches the filter')],
 };

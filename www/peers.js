@@ -71,7 +71,8 @@ export class Peers {
       mark.dataset.slot = slotOf(id);
       choose.dataset.link = linkOf(person);
       choose.setAttribute('aria-pressed', String(this.#offers.chosen === id));
-      const offered = person.catalog ? `${counted(person.catalog.length, 'content')}` : 'catalog not here yet';
+      // The engine answers with nothing where a catalog is empty, and where it has not come.
+      const offered = person.catalog?.length ? counted(person.catalog.length, 'content') : 'no offers known yet';
       setText(words, `${linkWords(person)} \u00b7 ${offered}`);
     };
     return { element: element('li', {}, choose), update };
