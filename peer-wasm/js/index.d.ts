@@ -123,7 +123,8 @@ export interface OpenOptions {
   /**
    * The rendezvous server: its address (`https://…`) or that of its socket (`wss://…`).
    * Default: the server the package was loaded from (`…/shoal/index.js`). Where it comes
-   * from elsewhere, as from npm, it must be said. `null`: none.
+   * from elsewhere, as from npm, it must be said. A path (`/…`) is one of the page's server.
+   * `null`: none.
    */
   rendezvous?: string | URL | null;
   /** In which content is shared and found. Default `'public'`. */
@@ -134,7 +135,7 @@ export interface OpenOptions {
    * that ends with the peer, as it always is on plain-HTTP origins other than localhost.
    */
   store?: string | false;
-  /** Default: what the rendezvous says. */
+  /** Default: what the rendezvous says. `turn:` and `turns:` need an account. */
   iceServers?: RTCIceServer[];
   /** `false`: runs the engine in the page instead of a worker. Default `true`. */
   worker?: boolean;

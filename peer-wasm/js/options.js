@@ -11,6 +11,13 @@ import { ShoalError, invalid } from './errors.js';
  * @typedef {{ engine: any, store: string | false, useWorker: boolean, signal?: AbortSignal }} Opening
  */
 
+/** How an address of a server is written. */
+const HOW = 'Write it with its scheme, as `https://shoal.example` or `wss://shoal.example`.';
+
+/** What browsers take as an ICE server; for those of the second kind with an account. */
+const ICE_SERVER = /^(?:stun|stuns|turn|turns):[^/\s]+$/i;
+const ICE_RELAY = /^turns?:/i;
+
 /** Where the server's socket is, and where its package. */
 const SOCKET = '/v1/socket';
 const PACKAGE = '/shoal/';
@@ -49,6 +56,30 @@ export function readOptions(options) {
 export function checkSupport() {
   const missing = ['RTCPeerConnection', 'WebAssembly', 'Worker', 'MessageChannel'].filter((name) => !(name in globalThis));
   if (missing.length > 0) throw new ShoalError('unsupported', `Shoal needs ${missing.join(', ')}, which this browser does not have or has switched off.`);
+}
+
+/**
+ * The options of a call; `null` is none.
+ *
+ * @param {any} options
+ * @returns {any}
+ */
+export function readCallOptions(options) {
+  if (options === undefined || options === null) return {};
+  if (typeof options !== 'object') throw invalid('the options are no object');
+  return options;
+}
+
+/**
+ * How long to wait, in milliseconds.
+ *
+ * @param {unknown} timeout
+ * @returns {number}
+ */
+export function readTimeout(timeout) {
+  if (timeout === undefined || timeout === null) return Infinity;
+  if (typeof timeout !== 'number' || !(timeout >= 0)) throw invalid('`timeout` is no number of milliseconds');
+  return timeout;
 }
 
 /** @param {unknown} signal */
@@ -120,7 +151,7 @@ function rendezvousUrl(said) {
   if (said === null) return null;
   const url = said === undefined ? serverOfPackage() : parseUrl(said);
   const scheme = { 'http:': 'ws:', 'https:': 'wss:', 'ws:': 'ws:', 'wss:': 'wss:' }[url.protocol];
-  if (!scheme) throw invalid(`\`rendezvous\` is an address of ${url.protocol}, not of https: or wss:`);
+  if (!scheme) throw invalid(`\`rendezvous\` begins with ${url.protocol}, not with https: or wss:. ${HOW}`);
   if (url.username || url.password) throw invalid('`rendezvous` has a user or a password, which browsers do not send');
   // Changing `protocol` from http: to ws: is not allowed everywhere.
   return `${scheme}//${url.host}${url.pathname === '/' ? SOCKET : url.pathname}${url.search}`;
@@ -128,10 +159,12 @@ function rendezvousUrl(said) {
 
 /** @param {unknown} said */
 function parseUrl(said) {
+  const text = String(said).trim();
   try {
-    return new URL(String(said), location.href);
+    // A path is one of the page's server; of a name nobody knows whether a path is meant.
+    return text.startsWith('/') ? new URL(text, location.href) : new URL(text);
   } catch {
-    throw invalid('`rendezvous` is no address');
+    throw invalid(`\`rendezvous\` is no address: ${text}. ${HOW}`);
   }
 }
 
@@ -152,6 +185,9 @@ function readIceServers(servers) {
     const urls = typeof server?.urls === 'string' ? [server.urls] : server?.urls;
     if (!isListOfStrings(urls)) throw invalid('an entry of `iceServers` has no `urls`');
     const { username, credential } = server;
+    const odd = urls.find((url) => !ICE_SERVER.test(url));
+    if (urls.length === 0 || odd !== undefined) throw invalid(`an entry of \`iceServers\` is none: ${odd ?? 'its `urls` are empty'}. Write it as \`stun:HOST:PORT\` or \`turn:HOST:PORT\``);
+    if (urls.some((url) => ICE_RELAY.test(url)) && (!username || !credential)) throw invalid(`the TURN server ${urls[0]} has no \`username\` or no \`credential\`, without which browsers refuse it`);
     return { urls: [...urls], ...(username !== undefined && { username: String(username) }), ...(credential !== undefined && { credential: String(credential) }) };
   });
 }
@@ -160,8 +196,10 @@ function readIceServers(servers) {
 function readReplicate(rule) {
   if (rule === 'none') return null;
   if (typeof rule !== 'object' || rule === null) throw invalid('`replicate` is neither \'none\' nor a rule');
-  const { budget, match = {} } = rule;
+  const { budget } = rule;
   if (!Number.isSafeInteger(budget) || budget < 0) throw invalid('`replicate.budget` is no number of bytes');
+  const match = rule.match ?? {};
+  if (typeof match !== 'object') throw invalid('`replicate.match` is no object');
   const { type, keywords, peer } = match;
   for (const [name, value] of Object.entries({ type, peer })) {
     if (value !== undefined && typeof value !== 'string') throw invalid(`\`replicate.match.${name}\` is no string`);

@@ -2,7 +2,9 @@
 
 import { Connection } from './connection.js';
 import { ShoalError, fromPlain } from './errors.js';
-import { checkCallback, checkSignal, checkSupport, readData, readKey, readMetadata, readOptions } from './options.js';
+import {
+  checkCallback, checkSignal, checkSupport, readCallOptions, readData, readKey, readMetadata, readOptions, readTimeout,
+} from './options.js';
 import { Tab } from './tab.js';
 import { Transfer } from './transfer.js';
 
@@ -11,6 +13,9 @@ import { Transfer } from './transfer.js';
  * @typedef {import('./index.js').Progress} Progress
  * @typedef {import('./transfer.js').Control} Control
  */
+
+/** What a timer can wait for at most, in milliseconds; more than that ends it at once. */
+const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** Only `open` makes peers. */
 const OPENING = Symbol('opening');
@@ -106,11 +111,12 @@ export class Peer extends EventTarget {
    * @param {import('./index.js').PublishOptions} [options]
    * @returns {Promise<Content>}
    */
-  async publish(data, options = {}) {
-    const { signal, onprogress } = options;
+  async publish(data, options) {
+    const said = readCallOptions(options);
+    const { signal, onprogress } = said;
     checkSignal(signal);
     checkCallback(onprogress, 'onprogress');
-    const args = { data: readData(data), metadata: readMetadata(options, data) };
+    const args = { data: readData(data), metadata: readMetadata(said, data) };
     return this.#connection.call('publish', args, { signal, onprogress: onprogress && guarded(onprogress) });
   }
 
@@ -119,11 +125,12 @@ export class Peer extends EventTarget {
    * @param {import('./index.js').FetchOptions} [options]
    * @returns {Promise<Transfer>}
    */
-  async fetch(key, { signal, timeout, onprogress } = {}) {
+  async fetch(key, options) {
+    const { signal, onprogress, timeout } = readCallOptions(options);
     readKey(key);
     checkSignal(signal);
     checkCallback(onprogress, 'onprogress');
-    if (timeout !== undefined && !(timeout >= 0)) throw new ShoalError('invalid-argument', '`timeout` is no number of milliseconds');
+    const patience = readTimeout(timeout);
     signal?.throwIfAborted();
 
     /** @type {Control | undefined} */
@@ -133,9 +140,9 @@ export class Peer extends EventTarget {
     const stopSearch = this.#search(key, tell);
     const abort = () => call.reject(signal?.reason);
     signal?.addEventListener('abort', abort);
-    const timer = timeout === undefined || timeout === Infinity ? undefined : setTimeout(() => {
-      call.reject(new ShoalError('timeout', `No holder of ${key} was found within ${timeout} ms.`));
-    }, timeout);
+    const timer = patience === Infinity ? undefined : setTimeout(() => {
+      call.reject(new ShoalError('timeout', `No holder of ${key} was found within ${patience} ms.`));
+    }, Math.min(patience, LONGEST_TIMER));
     /** @type {Content} */
     let content;
     try {
@@ -173,7 +180,8 @@ export class Peer extends EventTarget {
    * @param {{ signal?: AbortSignal }} [options]
    * @returns {Promise<Content[]>}
    */
-  async catalog(peer, { signal } = {}) {
+  async catalog(peer, options) {
+    const { signal } = readCallOptions(options);
     checkSignal(signal);
     return this.#connection.call('catalog', { peer }, { signal });
   }

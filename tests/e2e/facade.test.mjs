@@ -29,7 +29,9 @@ for (const name of BROWSERS) {
     const refused = await tab.evaluate(() => Promise.all([
       { rendezvous: 'ftp://shoal.example' }, { rendezvous: 'https://user@shoal.example' }, { rendezvous: 'https://' },
       { namespace: 7 }, { store: true }, { store: '' }, { worker: 'yes' }, { syncInterval: 0 }, { syncInterval: '1' },
-      { uploadLimit: -1 }, { iceServers: 'stun:x' }, { iceServers: [{}] }, { replicate: 'all' }, { replicate: {} },
+      { uploadLimit: -1 }, { iceServers: 'stun:x' }, { iceServers: [{}] }, { iceServers: [null] }, { iceServers: [{ urls: [] }] },
+      { iceServers: [{ urls: 'http://x' }] }, { iceServers: [{ urls: ['stun:x', 'x'] }] }, { iceServers: [{ urls: 'turn:x' }] },
+      { iceServers: [{ urls: 'turns:x', username: 'u' }] }, { replicate: 'all' }, { replicate: {} }, { replicate: { budget: 1, match: 'all' } },
       { replicate: { budget: 1, match: { keywords: 'a' } } }, { signal: 'now' }, null,
     ].map((options) => outcome(Peer.open(options)))));
     for (const { error } of refused) {
@@ -41,21 +43,32 @@ for (const name of BROWSERS) {
       return Promise.all([
         peer.fetch(7), peer.fetch('k1', { timeout: 'soon' }), peer.fetch('k1', { signal: {} }), peer.fetch('no key'),
         peer.publish(7), peer.publish('a', { name: 7 }), peer.publish('a', { keywords: 'x' }), peer.publish('a', { onprogress: 1 }),
-        peer.remove(undefined), peer.catalog('somebody'),
+        peer.remove(undefined), peer.catalog('somebody'), peer.fetch('k1', { timeout: '5' }), peer.fetch('k1', { timeout: -1 }),
+        peer.fetch('k1', { timeout: NaN }), peer.fetch('k1', 5), peer.publish('a', 'b'), peer.catalog('12D3KooWnobody', 'now'),
       ].map(outcome));
     });
     assert.deepEqual(calls.map(({ error }) => error?.code), [
       'invalid-key', 'invalid-argument', 'invalid-argument', 'invalid-key',
-      'invalid-argument', 'invalid-argument', 'invalid-argument', 'invalid-argument', 'invalid-key', 'unreachable',
+      'invalid-argument', 'invalid-argument', 'invalid-argument', 'invalid-argument', 'invalid-key', 'invalid-argument',
+      ...Array(6).fill('invalid-argument'),
     ]);
-    const [error, made] = await tab.evaluate(async () => {
+    const bare = await tab.evaluate(() => Promise.all(['shoal.example', 'shoal.example/socket', 'shoal.example:443']
+      .map((rendezvous) => outcome(Peer.open({ rendezvous })))));
+    for (const { error } of bare) {
+      assert.equal(error?.code, 'invalid-argument');
+      assert.match(error.message, /Write it with its scheme, as `https:/);
+    }
+    const { error: relay } = await tab.evaluate(() => outcome(Peer.open({ iceServers: [{ urls: 'turn:x' }] })));
+    assert.match(relay.message, /turn:x has no `username`/);
+    const [error, made, nobody] = await tab.evaluate(async () => {
       const error = await peer.catalog('somebody').catch((error) => error);
       let made;
       try { new Peer(); } catch (thrown) { made = thrown.message; }
-      return [[error instanceof ShoalError, error instanceof Error, error.peer, error.candidates.local.host], made];
+      return [[error instanceof ShoalError, error instanceof Error], made, await peer.catalog('12D3KooWnobody')];
     });
-    assert.deepEqual(error, [true, true, 'somebody', 1]);
+    assert.deepEqual(error, [true, true]);
     assert.match(made, /Peer\.open/);
+    assert.deepEqual(nobody, []);
     tab.assertClean();
   });
 
@@ -95,6 +108,9 @@ for (const name of BROWSERS) {
     });
     assert.equal((await attached({ rendezvous: 'wss://shoal.example/deep/socket?x=1' })).rendezvous, 'wss://shoal.example/deep/socket?x=1');
     assert.equal((await attached({ rendezvous: null, store: false })).rendezvous, null);
+    assert.equal((await attached({ rendezvous: '/deep/socket' })).rendezvous, `ws://${host}/deep/socket`);
+    assert.deepEqual((await attached({ iceServers: [{ urls: ['stun:a', 'stuns:b:5349'] }] })).iceServers, [{ urls: ['stun:a', 'stuns:b:5349'] }]);
+    assert.deepEqual((await attached({ replicate: { budget: 1, match: null } })).replicate, { budget: 1, match: {} });
     tab.assertClean();
   });
 
@@ -159,6 +175,21 @@ for (const name of BROWSERS) {
     assert.ok(ends.states.includes('searching'));
     await tab.waitFor(() => calls.filter(({ call }) => call === 'abort').length === 2);
     assert.equal((await tab.evaluate(() => events.filter(({ type }) => type === 'transfer').length)), 0);
+    tab.assertClean();
+  });
+
+  test(`${name}: no options are no mistake, and no wait is too long`, async (t) => {
+    const tab = await open(t);
+    const told = await tab.evaluate(async () => {
+      const peer = await open();
+      const ends = [(await peer.fetch('k1', null)).content.size, (await peer.publish('ab', null)).size, (await peer.catalog('12D3KooWnobody', null)).length];
+      const waiting = [3e9, null, Infinity].map((timeout) => outcome(peer.fetch('never', { timeout })));
+      const soon = outcome(peer.fetch('never', { timeout: 20 }));
+      const first = await Promise.race([soon.then(() => 'soon'), ...waiting.map((each) => each.then(() => 'early'))]);
+      await peer.close();
+      return { ends, first, codes: (await Promise.all(waiting)).map(({ error }) => error.code) };
+    });
+    assert.deepEqual(told, { ends: [1, 2, 0], first: 'soon', codes: ['closed', 'closed', 'closed'] });
     tab.assertClean();
   });
 
@@ -274,7 +305,7 @@ for (const name of BROWSERS) {
       say({ event: 'peer-leave', peer: 'a' });
       say({ event: 'state', state: 'offline' });
       say({ event: 'content', content: { key: 'k1', size: 1, held: 1 }, removed: false });
-      say({ event: 'error', error: { code: 'unreachable', message: 'far away', peer: 'b' } });
+      say({ event: 'error', error: { code: 'unreachable', message: 'far away', peer: 'b', candidates: { local: { host: 1 }, remote: { host: 0 } } } });
       say({ event: 'who-knows', of: 'a later version' });
       say({ event: 'progress', key: 'k9', progress: { state: 'done', held: 9, rate: 0, sources: [] } });
       order({ do: 'hold', key: 'k600000', chunks: 1 });
@@ -282,12 +313,13 @@ for (const name of BROWSERS) {
     });
     const done = await tab.waitFor(() => events.find(({ type }) => type === 'transfer')?.detail.transfer.done);
     assert.equal(done.held, 600000);
-    const told = await tab.evaluate(() => events.map(({ type, detail }) => [type, detail.peer ?? null, detail.state ?? null, detail.code ?? null, detail instanceof ShoalError]));
-    assert.deepEqual(told, [
+    const told = await tab.evaluate(() => events.map(({ type, detail }) => [type, detail.peer ?? null, detail.state ?? null, detail.code ?? null, detail instanceof ShoalError, detail.candidates?.local.host]));
+    assert.deepEqual(told.map((each) => each.slice(0, 5)), [
       ['peer-join', 'a', null, null, false], ['catalog', 'a', null, null, false], ['peer-leave', 'a', null, null, false],
       ['state', null, 'offline', null, false], ['content', null, null, null, false],
       ['error', 'b', null, 'unreachable', true], ['transfer', null, null, null, false],
     ]);
+    assert.equal(told[5][5], 1);
     tab.assertClean();
   });
 
