@@ -14,7 +14,8 @@ pub(crate) const WINDOW_AHEAD: Duration = Duration::from_millis(300);
 /// Chunks in flight and verified but not yet stored, over all fetches: the budget of
 /// memory, whatever the size of a content. 32 MiB.
 pub(crate) const IN_FLIGHT_MAX: usize = 32 * 1024 * 1024 / CHUNK_SIZE;
-/// Store transactions of one fetch at a time; four reach the disk's rate (measured, FIELD).
+/// Store transactions of one fetch at a time; four reach the disk's rate in
+/// Chromium (`cargo xtask bench publish`).
 pub(crate) const WRITES_MAX: usize = 4;
 /// Chunks looked at to find the rarest. Exact below 128 MiB, a random sample above.
 pub(crate) const RAREST_SAMPLE: usize = 512;
@@ -51,7 +52,7 @@ pub(crate) const HIGH_WATER_MAX: usize = 1024 * 1024;
 /// Links that are served at a time, at least.
 pub(crate) const TURNS: usize = 2;
 /// Bytes a second sent in all for which one more link is served. A connection over 40 ms
-/// carries 2 to 3 MB/s (measured, FIELD), so a line that has room for more is used.
+/// carries 2 to 3 MB/s (`cargo xtask bench delay`), so a line that has room for more is used.
 pub(crate) const RATE_PER_TURN: f64 = 2e6;
 /// A link that takes longer than this for a chunk is not counted as served.
 pub(crate) const TURN: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 /** The two ends of a bare data channel: what a channel carries when nobody does anything with it. */
 
-/** As much as Chromium takes without its `bufferedamountlow` coming late or never (FIELD). */
+/** As much as Chromium takes without its `bufferedamountlow` coming late or never. */
 const HIGH_WATER = 1024 * 1024;
 
 /** Sends `size` bytes in messages of `message` bytes. */
