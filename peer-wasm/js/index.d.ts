@@ -119,6 +119,11 @@ export interface Progress {
 /** Of the connection to the rendezvous. Peers that are linked stay linked while `offline`. */
 export type State = 'connecting' | 'online' | 'offline' | 'closed';
 
+/**
+ * Peers that share a store, a rendezvous and a namespace, in one tab or in several, are one:
+ * while one of them is open, `iceServers`, `syncInterval`, `replicate` and `uploadLimit` of
+ * those that open later have no effect.
+ */
 export interface OpenOptions {
   /**
    * The rendezvous server: its address (`https://…`) or that of its socket (`wss://…`).
