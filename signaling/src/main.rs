@@ -1,6 +1,6 @@
 //! The command `shoal-signaling`.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 use shoal_protocol::rendezvous::IceServer;
 use shoal_signaling::{
@@ -122,6 +122,9 @@ fn ice_servers(arguments: &[IceArgument], loopback: bool) -> Result<Vec<IceServe
         [] => &default[..],
         given => given,
     };
+    if arguments.len() > 1 && arguments.contains(&IceArgument::None) {
+        bail!("--ice-server none stands alone: leave it out, or leave the servers out");
+    }
     let server = |argument: &IceArgument| match argument {
         IceArgument::None => None,
         IceArgument::Server(server) => Some(server.clone()),
@@ -143,14 +146,31 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// An origin as browsers send it: in lower case, without the port that its scheme implies.
 fn parse_origin(text: &str) -> Result<String, String> {
     let origin = text.strip_suffix('/').unwrap_or(text).to_ascii_lowercase();
-    match origin.split_once("://") {
-        Some((scheme, host)) if !scheme.is_empty() && !host.is_empty() && !host.contains('/') => {
-            Ok(origin)
+    let (scheme, host) = match origin.split_once("://") {
+        Some((scheme, host))
+            if !scheme.is_empty()
+                && !host.is_empty()
+                && !host.starts_with(':')
+                && !host.contains(['/', '?', '#', '@']) =>
+        {
+            (scheme, host)
         }
-        _ => Err("an origin is a scheme, a host and perhaps a port: https://example.org".into()),
-    }
+        _ => {
+            return Err(
+                "an origin is a scheme, a host and perhaps a port: https://example.org".into(),
+            );
+        }
+    };
+    let implied = match scheme {
+        "https" => ":443",
+        "http" => ":80",
+        _ => "",
+    };
+    let host = host.strip_suffix(implied).unwrap_or(host);
+    Ok(format!("{scheme}://{host}"))
 }
 
 /// Resolves at SIGTERM or Ctrl-C; both are caught from the moment this returns.
@@ -174,4 +194,55 @@ fn end_signal() -> Result<impl Future<Output = ()>> {
             core::future::pending().await
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_taken_as_browsers_send_them() {
+        for (given, sent) in [
+            ("https://x", "https://x"),
+            ("https://x:443", "https://x"),
+            ("HTTPS://Shoal.Example:443/", "https://shoal.example"),
+            ("http://x:80", "http://x"),
+            ("http://x:443", "http://x:443"),
+            ("https://x:4430", "https://x:4430"),
+            ("https://[::1]:443", "https://[::1]"),
+            ("moz-extension://0f-1", "moz-extension://0f-1"),
+        ] {
+            assert_eq!(parse_origin(given), Ok(sent.into()), "{given}");
+        }
+        for text in [
+            "",
+            "x",
+            "https://",
+            "://x",
+            "https://x/page",
+            "https://me@x",
+            "https://x?",
+            "https://:443",
+        ] {
+            assert!(parse_origin(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_ice_servers_and_some_is_a_contradiction() {
+        let named = |texts: &[&str]| -> Vec<IceArgument> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let count = |texts: &[&str], loopback| {
+            ice_servers(&named(texts), loopback).map(|servers| servers.len())
+        };
+        assert_eq!(count(&[], true).unwrap(), 0);
+        assert_eq!(count(&[], false).unwrap(), 1);
+        assert_eq!(count(&["none"], false).unwrap(), 0);
+        assert_eq!(count(&["stun:a", "stun:b"], true).unwrap(), 2);
+        for texts in [["none", "stun:a"], ["stun:a", "none"], ["none", "none"]] {
+            let error = count(&texts, false).unwrap_err();
+            assert!(error.to_string().contains("stands alone"), "{texts:?}");
+        }
+    }
 }
