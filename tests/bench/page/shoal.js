@@ -1,5 +1,6 @@
 /** A peer of this project, through the public package only. */
 
+import { block, seen, watch } from './jank.js';
 import { source } from './noise.js';
 
 export let peer;
@@ -39,4 +40,37 @@ export async function fetch(key) {
 export async function leave(key) {
   if (key) await peer.remove(key);
   await peer.close();
+}
+
+/** As `fetch`, and tells how the page's main thread fared, which is told of all that happens. */
+export async function fetchWatched(key) {
+  const start = await watch();
+  let events = 0;
+  const transfer = await peer.fetch(key, { onprogress() { events += 1; } });
+  transfer.addEventListener('chunk', () => { events += 1; });
+  await transfer.done;
+  return { ...seen(start), events };
+}
+
+export async function publishWatched(what) {
+  const file = source(what);
+  const start = await watch();
+  const { key } = await peer.publish(file, { name: 'bench', onprogress() {} });
+  return { key, ...seen(start) };
+}
+
+/**
+ * MB/s of a fetch whose page is blocked most of the time, but for the last `rest` bytes, so
+ * that it sees the end when it comes; without `slow` it is not blocked.
+ */
+export async function fetchBlocked(key, { slow, period, rest }) {
+  const start = performance.now();
+  const transfer = await peer.fetch(key);
+  const { size } = transfer.content;
+  let blocking;
+  if (slow) blocking = block(slow, period, () => transfer.progress.held >= size - rest);
+  await transfer.done;
+  const rate = size / 1e3 / (performance.now() - start);
+  await blocking;
+  return rate;
 }
