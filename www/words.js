@@ -34,7 +34,7 @@ const REASONS = {
 /** @type {Record<Kind, Record<string, string>>} */
 const REASONS_OF = {
   publish: {
-    'invalid-content': 'The file could not be read, or changed meanwhile. Choose it again.',
+    'invalid-content': 'The file could not be read, or changed meanwhile. If it has changed, choose it again.',
     'invalid-argument': 'Its name or its type is not one that can be shared.',
     'limit': 'It is larger than 64 GiB, or too many files wait to be shared.',
   },
@@ -110,13 +110,8 @@ function waitingWords(progress, { others, holders, offline }) {
       return { title: 'Waiting: the store failed', text: 'This browser could not write to its store. It tries again.', tone: 'stop' };
     default:
   }
-  if (holders > 0) {
-    return {
-      title: progress.state === 'searching' ? 'Searching: asking its holders' : 'Waiting: connecting to its holders',
-      text: `${counted(holders, 'peer here offers', 'peers here offer')} it.`,
-      tone: 'busy',
-    };
-  }
+  const offered = `${counted(holders, 'peer here offers', 'peers here offer')} it.`;
+  if (holders > 0 && progress.state === 'searching') return { title: 'Searching: asking its holders', text: offered, tone: 'busy' };
   if (offline) {
     return {
       title: 'Waiting: the rendezvous is offline',
@@ -124,6 +119,8 @@ function waitingWords(progress, { others, holders, offline }) {
       tone: 'wait',
     };
   }
+  // None of them can be asked now: one that broke the rules, for example, is not for a while.
+  if (holders > 0) return { title: 'Waiting for its holders', text: `${offered} ${kept}It goes on by itself.`, tone: 'wait' };
   if (progress.held > 0) {
     return { title: 'Waiting: all its holders have gone', text: `${kept}It goes on when one of them is back.`, tone: 'wait' };
   }

@@ -73,6 +73,7 @@ const SCREENS = {
   'asking': { says: [['.words', 'Searching: asking its holders'], ['.words', '3 peers here offer it']] },
   'no-holder': { says: [['.words', 'No holder yet'], ['.words', 'none of them holds it']] },
   'waiting-gone': { says: [['.words', 'Waiting: all its holders have gone'], ['.words', 'that came are kept'], ['.numbers', '41 %']] },
+  'waiting-holders': { says: [['.words', 'Waiting for its holders'], ['.words', '3 peers here offer it. The']] },
   'waiting-unreachable': {
     act: async (tab) => {
       await tab.waitForText('.notice summary', 'What was tried');

@@ -139,6 +139,7 @@ export const scenarios = {
   'no-holder': one(still('waiting', 'not-held'), { people: only(LECTURE.key) }),
   'asking': one(still('searching')),
   'waiting-gone': one(stuck(LECTURE, 0.41, 'not-held'), { people: only(LECTURE.key) }),
+  'waiting-holders': one(stuck(LECTURE, 0.41, 'not-held'), { people: SWARM.map((each) => ({ ...each, linked: each.id === D })) }),
   'waiting-unreachable': one(still('waiting', 'unreachable'), {
     people: SWARM.map((each) => ({ ...each, linked: each.id === D })),
     errors: [
