@@ -1,7 +1,7 @@
 //! Sets of chunks as bits.
 
+use base64ct::{Base64UrlUnpadded, Encoding};
 use core::fmt;
-use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A set of numbers from 0 up to a fixed length: which chunks of a content are meant.
@@ -143,16 +143,14 @@ impl Serialize for Bits {
         let mut bytes = self.len.to_le_bytes().to_vec();
         bytes.extend(self.words.iter().flat_map(|word| word.to_le_bytes()));
         bytes.truncate(4 + (self.len as usize).div_ceil(8));
-        serializer.serialize_str(&BASE64URL_NOPAD.encode(&bytes))
+        serializer.serialize_str(&Base64UrlUnpadded::encode_string(&bytes))
     }
 }
 
 impl<'de> Deserialize<'de> for Bits {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let bytes = BASE64URL_NOPAD
-            .decode(text.as_bytes())
-            .map_err(de::Error::custom)?;
+        let bytes = Base64UrlUnpadded::decode_vec(&text).map_err(de::Error::custom)?;
         let invalid = || de::Error::custom("a set of chunks has another length than it states");
         let (len, bytes) = bytes.split_first_chunk::<4>().ok_or_else(invalid)?;
         let len = u32::from_le_bytes(*len);

@@ -1,8 +1,7 @@
 //! Names of peers and links, and other values of a fixed number of bytes.
 
+use base64ct::{Base64UrlUnpadded, Encoding};
 use core::{fmt, str::FromStr};
-use data_encoding::BASE64URL_NOPAD;
-use multibase::Base;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A text that should have been an id of a fixed form.
@@ -47,7 +46,7 @@ impl FromStr for PeerId {
         if text.len() > Self::MAX_TEXT {
             return Err(invalid);
         }
-        let bytes = Base::Base58Btc.decode(text).map_err(|_| invalid.clone())?;
+        let bytes = bs58::decode(text).into_vec().map_err(|_| invalid.clone())?;
         let key = bytes.strip_prefix(&Self::PREFIX).ok_or(invalid.clone())?;
         Ok(Self(key.try_into().map_err(|_| invalid)?))
     }
@@ -58,7 +57,7 @@ impl fmt::Display for PeerId {
         let mut bytes = [0; 38];
         bytes[..6].copy_from_slice(&Self::PREFIX);
         bytes[6..].copy_from_slice(&self.0);
-        f.write_str(&Base::Base58Btc.encode(bytes))
+        f.write_str(&bs58::encode(bytes).into_string())
     }
 }
 
@@ -115,18 +114,16 @@ macro_rules! fixed_bytes {
             fn from_str(text: &str) -> Result<Self, InvalidId> {
                 let invalid = InvalidId { expected: $expected };
                 let mut bytes = [0; $size];
-                match BASE64URL_NOPAD.decode_len(text.len()) {
-                    Ok(len) if len == $size => {}
-                    _ => return Err(invalid),
+                match Base64UrlUnpadded::decode(text, &mut bytes) {
+                    Ok(decoded) if decoded.len() == $size => Ok(Self(bytes)),
+                    _ => Err(invalid),
                 }
-                BASE64URL_NOPAD.decode_mut(text.as_bytes(), &mut bytes).map_err(|_| invalid)?;
-                Ok(Self(bytes))
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&BASE64URL_NOPAD.encode(&self.0))
+                f.write_str(&Base64UrlUnpadded::encode_string(&self.0))
             }
         }
 
@@ -179,10 +176,9 @@ mod tests {
     #[test]
     fn peer_id_of_the_libp2p_specification() {
         // The public key of test vector 1 of RFC 8032, as rust-libp2p prints it.
-        let key = data_encoding::HEXLOWER
-            .decode(b"d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
-            .unwrap();
-        let peer = PeerId::from_public_key(key.try_into().unwrap());
+        let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+        let byte = |at: usize| u8::from_str_radix(&key[2 * at..2 * at + 2], 16).unwrap();
+        let peer = PeerId::from_public_key(core::array::from_fn(byte));
         let text = peer.to_string();
         assert!(text.starts_with("12D3KooW"), "{text}");
         assert_eq!(text.parse(), Ok(peer));

@@ -15,7 +15,6 @@ use crate::{
     time::UnixMillis,
 };
 use core::{fmt, str::FromStr, time::Duration};
-use data_encoding::HEXUPPER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
@@ -176,10 +175,7 @@ impl FromStr for Fingerprint {
         }
         let mut bytes = [0; 32];
         for (byte, pair) in bytes.iter_mut().zip(text.split(':')) {
-            let pair = HEXUPPER
-                .decode(pair.to_ascii_uppercase().as_bytes())
-                .map_err(|_| invalid.clone())?;
-            *byte = *pair.first().ok_or(invalid.clone())?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| invalid.clone())?;
         }
         let fingerprint = Self(bytes);
         if !fingerprint.to_string().eq_ignore_ascii_case(text) {

@@ -1,7 +1,7 @@
 //! The server's identity: an Ed25519 key, kept in a file if the operator wants it to last.
 
 use anyhow::{Context, Result, bail};
-use data_encoding::BASE64URL_NOPAD;
+use base64ct::{Base64UrlUnpadded, Encoding};
 use ed25519_dalek::SigningKey;
 use shoal_protocol::id::PeerId;
 use std::{
@@ -33,7 +33,7 @@ impl Identity {
                 None => bail!("{shown} does not hold an identity (32 bytes, base64url)"),
             },
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                write_secret(file, &BASE64URL_NOPAD.encode(&seed))
+                write_secret(file, &Base64UrlUnpadded::encode_string(&seed))
                     .with_context(|| format!("cannot write the identity to {shown}"))?;
                 Ok(Self::from_seed(seed))
             }
@@ -45,7 +45,7 @@ impl Identity {
 }
 
 fn decode(text: &str) -> Option<[u8; 32]> {
-    let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
+    let bytes = Base64UrlUnpadded::decode_vec(text).ok()?;
     bytes.try_into().ok()
 }
 
