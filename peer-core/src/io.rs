@@ -1,8 +1,9 @@
 //! The seam between the peer's logic and its drivers: everything that goes into a
 //! [`crate::Node`] and everything that comes out.
 //!
-//! A driver feeds [`Input`]s, then drains all [`Output`]s, then asks `poll_transmit` for
-//! every link whose channels can take more. It does what outputs say and nothing else.
+//! A driver feeds [`Input`]s, then drains all [`Output`]s, then tells by `set_buffered` how
+//! much the channels still hold and asks `poll_transmit` for frames for every link. It does
+//! what outputs say and nothing else.
 
 use serde::{Deserialize, Serialize};
 use shoal_protocol::{

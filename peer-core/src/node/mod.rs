@@ -116,9 +116,9 @@ enum NeedsProof {
 
 /// A peer in one namespace.
 ///
-/// After each [`Node::handle_input`], drain [`Node::poll_output`], then ask
-/// [`Node::poll_transmit`] for the channels that can take more, then sleep until
-/// [`Node::next_timeout`] or the next input.
+/// After each [`Node::handle_input`], drain [`Node::poll_output`], then tell
+/// [`Node::set_buffered`] of each link and ask [`Node::poll_transmit`] for frames, then sleep
+/// until [`Node::next_timeout`] or the next input.
 pub struct Node {
     peer: PeerId,
     namespace: Namespace,
