@@ -195,6 +195,9 @@ pub(crate) struct Fetch {
     pub(crate) recorded: bool,
     /// Whom the proof was asked of last, and when.
     pub(crate) proof_asked: Option<(PeerId, Timestamp)>,
+    /// How often others were asked before, and whether the answer has begun to come.
+    pub(crate) proof_tries: u32,
+    pub(crate) proof_begun: bool,
     /// The store does not take chunks, until then.
     pub(crate) store_full: Option<(Code, Timestamp)>,
     /// Whether somebody was asked who holds it, and why there is nobody.
@@ -214,6 +217,8 @@ impl Fetch {
             last: None,
             recorded: false,
             proof_asked: None,
+            proof_tries: 0,
+            proof_begun: false,
             store_full: None,
             searched: false,
             trouble: Code::NotHeld,
@@ -221,6 +226,33 @@ impl Fetch {
             reported: None,
             changed: true,
         }
+    }
+
+    /// Sources that can be asked for the proof now: those with the last chunk.
+    pub(crate) fn can_prove(&self, now: Timestamp) -> impl Iterator<Item = PeerId> + '_ {
+        let willing = move |source: &Source| {
+            let have = source.have.as_ref();
+            have.is_some_and(|have| have.contains(have.len() - 1))
+                && source.rests_until().is_none_or(|until| until <= now)
+        };
+        let willing = self
+            .sources
+            .iter()
+            .filter(move |(_, source)| willing(source));
+        willing.map(|(peer, _)| *peer)
+    }
+
+    /// When another source is asked for the proof, if the one that was asked does not answer:
+    /// soon if there is another, for the first may have a long queue.
+    pub(crate) fn proof_due(&self, now: Timestamp) -> Option<Timestamp> {
+        let (peer, asked) = self.proof_asked?;
+        let has_other = self.can_prove(now).any(|other| other != peer);
+        let patience = match has_other && !self.proof_begun {
+            // Longer each time: who is asked again is last in the queue again.
+            true => policy::PROOF_HEDGE * (1 << self.proof_tries.min(8)),
+            false => policy::PROOF_TIMEOUT,
+        };
+        Some(asked + patience.min(policy::PROOF_TIMEOUT))
     }
 
     /// Chooses chunks to ask for, at most `budget`; each with the source to ask.

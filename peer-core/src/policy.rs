@@ -34,7 +34,10 @@ pub(crate) const STALL_MAX: Duration = Duration::from_secs(10);
 pub(crate) const STALLS: u32 = 3;
 /// How long a source rests that stalled or refused.
 pub(crate) const REST: Duration = Duration::from_secs(15);
-/// How long a proof answer may take before another source is asked too.
+/// How long a proof answer may take before another source is asked instead, if there is one:
+/// with the proof comes a whole chunk. Guess.
+pub(crate) const PROOF_HEDGE: Duration = Duration::from_millis(500);
+/// How long a proof answer may take at all.
 pub(crate) const PROOF_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a fetch waits before it tries a full or failing store again.
 pub(crate) const STORE_RETRY: Duration = Duration::from_secs(3);

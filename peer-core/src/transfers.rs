@@ -355,6 +355,7 @@ impl Transfers {
         if let Some(source) = fetch.sources.get_mut(&peer) {
             source.heard(now);
         }
+        fetch.proof_begun |= header.kind == BulkKind::Proof;
         let (slot, len) = match (&mut request.part, header.kind) {
             (RequestPart::Proof(slot), BulkKind::Proof) => (slot, Some(header.index as usize)),
             (RequestPart::Chunks(parts), BulkKind::Chunk) => {
@@ -707,29 +708,29 @@ impl Transfers {
         let Some(fetch) = self.fetches.get_mut(&key) else {
             return;
         };
-        let waiting = fetch
-            .proof_asked
-            .is_some_and(|(_, asked)| now < asked + policy::PROOF_TIMEOUT);
-        if fetch.chunks.is_some() || waiting || fetch.store_full.is_some() {
+        if fetch.chunks.is_some()
+            || fetch.store_full.is_some()
+            || fetch.proof_due(now).is_some_and(|due| now < due)
+        {
             return;
         }
         let last = fetch.proof_asked.take().map(|(peer, _)| peer);
-        let willing = |(_, source): &(&PeerId, &Source)| {
-            let has_last = source
-                .have
-                .as_ref()
-                .is_some_and(|have| have.contains(have.len() - 1));
-            has_last && source.rests_until().is_none_or(|until| until <= now)
-        };
-        let others = fetch.sources.iter().filter(willing).map(|(peer, _)| *peer);
-        let mut others: Vec<PeerId> = others.collect();
+        let mut others: Vec<PeerId> = fetch.can_prove(now).collect();
         if others.len() > 1 {
             others.retain(|peer| Some(*peer) != last);
+        }
+        if let Some(last) = last {
+            fetch.proof_tries += 1;
+            self.cancel_proof(key, last);
         }
         let Some(&peer) = others.get(self.random.below(others.len() as u32) as usize) else {
             return;
         };
+        let Some(fetch) = self.fetches.get_mut(&key) else {
+            return;
+        };
         fetch.proof_asked = Some((peer, now));
+        fetch.proof_begun = false;
         let id = self.next_id();
         self.requests.insert(
             id,
@@ -746,12 +747,27 @@ impl Transfers {
         });
     }
 
-    pub(crate) fn next_timeout(&self) -> Option<Timestamp> {
+    /// Takes back that a peer was asked for a proof.
+    fn cancel_proof(&mut self, key: ContentKey, peer: PeerId) {
+        self.requests.retain(|&id, request| {
+            let ends = (request.key, request.peer) == (key, peer)
+                && matches!(request.part, RequestPart::Proof(_));
+            if ends {
+                let message = ControlMessage::Cancel {
+                    id,
+                    chunks: Vec::new(),
+                };
+                self.actions.push_back(Action::Send { peer, message });
+            }
+            !ends
+        });
+    }
+
+    pub(crate) fn next_timeout(&self, now: Timestamp) -> Option<Timestamp> {
         let of_fetch = |fetch: &Fetch| {
             let stalls = fetch.sources.values().filter_map(Source::stalls_at);
             let rests = fetch.sources.values().filter_map(Source::rests_until);
-            let proof = fetch.proof_asked.filter(|_| fetch.chunks.is_none());
-            let proof = proof.map(|(_, asked)| asked + policy::PROOF_TIMEOUT);
+            let proof = fetch.proof_due(now).filter(|_| fetch.chunks.is_none());
             let store = fetch.store_full.map(|(_, until)| until);
             let report = fetch
                 .reported

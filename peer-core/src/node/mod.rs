@@ -338,7 +338,7 @@ impl Node {
             self.session.next_timeout(),
             self.links.next_timeout(),
             self.own_catalog.next_timeout(),
-            self.transfers.next_timeout(),
+            self.transfers.next_timeout(self.now),
             self.uploads.next_timeout(),
             self.seeding.next_timeout(),
             self.fresh_chunks
