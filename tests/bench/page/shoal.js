@@ -8,9 +8,6 @@ export let peer;
 export async function open(server, options) {
   const { Peer } = await import(`${server}/shoal/index.js`);
   peer = await Peer.open(options);
-  for (const type of ['state', 'peer-join', 'peer-leave', 'catalog']) {
-    peer.addEventListener(type, () => dispatchEvent(new Event('rig')));
-  }
   peer.addEventListener('error', ({ detail }) => console.warn(`${detail.code}: ${detail.message}`));
   return peer.id;
 }
@@ -23,9 +20,13 @@ export async function publish(what) {
   return { key, ms: performance.now() - start };
 }
 
-/** Whether there are links to so many peers. */
-export async function isLinkedTo(count) {
-  return (await peer.peers()).filter(({ linked }) => linked).length >= count;
+/** Waits for links to so many peers, of which no event tells. */
+export async function linked(count) {
+  const deadline = performance.now() + 60_000;
+  while ((await peer.peers()).filter(({ linked }) => linked).length < count) {
+    if (performance.now() > deadline) throw new Error(`no links to ${count} peers`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
 }
 
 /** Fetches, from the call to the last chunk verified and stored: MB/s, and how many sources gave some. */

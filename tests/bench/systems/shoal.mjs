@@ -17,8 +17,8 @@ export async function openPeer(browser, site, server, options, prepare = () => {
   return tab;
 }
 
-export async function linked(tab, count) {
-  await tab.waitFor(async (count) => (await window.load('shoal')).isLinkedTo(count), { args: [count], what: `links to ${count}` });
+export function linked(tab, count) {
+  return call(tab, 'shoal', 'linked', count);
 }
 
 /**
