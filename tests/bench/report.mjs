@@ -22,12 +22,13 @@ export class Report {
 
   /**
    * Adds what was measured of one case in one system, a number for each run; the median
-   * counts. A `goal` is a lower bound, or with `less` an upper one.
+   * counts, or with `worst` the one that is farthest from the goal. A `goal` is a lower bound,
+   * or with `less` an upper one.
    *
-   * @param {{ case: string, system: string, unit: string, values: number[], goal?: number, less?: boolean }} row
+   * @param {{ case: string, system: string, unit: string, values: number[], goal?: number, less?: boolean, worst?: boolean }} row
    */
-  add({ case: name, system, unit, values, goal, less = false }) {
-    const value = median(values);
+  add({ case: name, system, unit, values, goal, less = false, worst = false }) {
+    const value = worst ? (less ? Math.max : Math.min)(...values) : median(values);
     const row = { case: name, system, unit, value, runs: values };
     if (goal !== undefined) Object.assign(row, { goal, met: less ? value <= goal : value >= goal });
     this.#rows.push(row);
