@@ -1,7 +1,7 @@
-// The page's main thread while its peer works: the longest task of all rounds, and the share of time in
-// tasks of 50 ms and more, during a fetch and a publication. And the other way round: what a
-// transfer loses while the page blocks its own thread most of the time, by synchronous
-// requests to a handler that is slow, so that the block costs no processor time.
+// The page's main thread while its peer works: the longest task of all rounds, and the share
+// of time in tasks of 50 ms and more, during a fetch and a publication. And the other way
+// round: what a transfer loses while the page blocks its own thread most of the time, by
+// synchronous requests to a handler that is slow, so that the block costs no processor time.
 
 import { createServer } from 'node:http';
 import { Report, quick } from './report.mjs';
