@@ -92,7 +92,7 @@ for (const name of BROWSERS) {
       const peer = await open(options);
       await peer.peers();
       await peer.close();
-      return JSON.parse(JSON.stringify(calls.find(({ call }) => call === 'attach').args));
+      return JSON.parse(JSON.stringify((await called('attach')).args));
     }, options);
     const host = new URL(site.url).host;
     assert.deepEqual(await attached({}), {
@@ -257,13 +257,13 @@ for (const name of BROWSERS) {
       const transfer = await peer.fetch(key);
       const reads = () => calls.filter(({ call }) => call === 'read').length;
       const reader = transfer.stream().getReader();
-      await peer.peers();
+      await noted(peer);
       const unread = reads();
       await reader.read();
-      await peer.peers();
+      await noted(peer);
       const one = reads();
       await reader.cancel();
-      await peer.peers();
+      await noted(peer);
       return [unread, one, reads()];
     });
     assert.equal(unread, 0);
@@ -346,9 +346,9 @@ for (const name of BROWSERS) {
       const one = await open({ rendezvous: null });
       const other = await open({ rendezvous: null });
       const hasLocks = 'locks' in navigator;
-      await one.peers();
+      await noted(one);
       await one.close();
-      await other.peers();
+      await noted(other);
       return { hasLocks, ids: [one.id, other.id], stores: calls.filter(({ call }) => call === 'attach').map(({ args }) => args.store) };
     });
     assert.equal(seen.hasLocks, false);
@@ -370,7 +370,7 @@ for (const name of BROWSERS) {
       const { Peer } = await import(`${url}/shoal/index.js`);
       const peer = await Peer.open();
       await peer.peers();
-      return calls.find(({ call }) => call === 'attach').args.rendezvous;
+      return (await called('attach')).args.rendezvous;
     }, shared.url);
     assert.equal(attached, `${shared.url.replace('http', 'ws')}/v1/socket`);
     assert.ok(!far.log.some(({ type }) => type === 'warn'), JSON.stringify(far.log));

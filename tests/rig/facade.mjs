@@ -27,6 +27,21 @@ const SCRIPT = `
     /** What the peers of this tab said. */
     events: [],
     order: (order) => wire.postMessage(order),
+    /** Resolves when all that a peer's engine was asked up to now is in \`calls\`. */
+    async noted(peer) {
+      const count = () => calls.filter(({ call }) => call === 'peers').length;
+      const before = count();
+      await peer.peers();
+      while (count() === before) await new Promise((resolve) => addEventListener('rig', resolve, { once: true }));
+    },
+    /** The first call of this name, as soon as it is known of. */
+    async called(name) {
+      for (;;) {
+        const found = calls.find(({ call }) => call === name);
+        if (found) return found;
+        await new Promise((resolve) => addEventListener('rig', resolve, { once: true }));
+      }
+    },
     /** Opens a peer whose events are noted. */
     async open(options) {
       const peer = await shoal.Peer.open(options);
