@@ -649,20 +649,7 @@ impl Transfers {
         for peer in peers {
             fetch.release_all(peer);
         }
-        self.requests.retain(|&id, request| {
-            let ends = request.key == key && matches!(request.part, RequestPart::Chunks(_));
-            if ends {
-                let message = ControlMessage::Cancel {
-                    id,
-                    chunks: Vec::new(),
-                };
-                self.actions.push_back(Action::Send {
-                    peer: request.peer,
-                    message,
-                });
-            }
-            !ends
-        });
+        self.cancel(|request| request.key == key && matches!(request.part, RequestPart::Chunks(_)));
     }
 
     /// Asks for what can be asked for now. Called after every input.
@@ -747,19 +734,25 @@ impl Transfers {
         });
     }
 
-    /// Takes back that a peer was asked for a proof.
-    fn cancel_proof(&mut self, key: ContentKey, peer: PeerId) {
+    /// Takes requests back, and tells whom they were made to.
+    fn cancel(&mut self, which: impl Fn(&Request) -> bool) {
+        let actions = &mut self.actions;
         self.requests.retain(|&id, request| {
-            let ends = (request.key, request.peer) == (key, peer)
-                && matches!(request.part, RequestPart::Proof(_));
+            let ends = which(request);
             if ends {
-                let message = ControlMessage::Cancel {
-                    id,
-                    chunks: Vec::new(),
-                };
-                self.actions.push_back(Action::Send { peer, message });
+                let (peer, chunks) = (request.peer, Vec::new());
+                let message = ControlMessage::Cancel { id, chunks };
+                actions.push_back(Action::Send { peer, message });
             }
             !ends
+        });
+    }
+
+    /// Takes back that a peer was asked for a proof.
+    fn cancel_proof(&mut self, key: ContentKey, peer: PeerId) {
+        self.cancel(|request| {
+            (request.key, request.peer) == (key, peer)
+                && matches!(request.part, RequestPart::Proof(_))
         });
     }
 
@@ -821,17 +814,9 @@ impl Transfers {
         if let Some(source) = fetch.sources.get_mut(&peer) {
             source.stalled(now);
         }
-        self.requests.retain(|&id, request| {
-            let ends = (request.key, request.peer) == (key, peer)
-                && matches!(request.part, RequestPart::Chunks(_));
-            if ends {
-                let message = ControlMessage::Cancel {
-                    id,
-                    chunks: Vec::new(),
-                };
-                self.actions.push_back(Action::Send { peer, message });
-            }
-            !ends
+        self.cancel(|request| {
+            (request.key, request.peer) == (key, peer)
+                && matches!(request.part, RequestPart::Chunks(_))
         });
     }
 
