@@ -232,7 +232,8 @@ export class Peer extends EventTarget {
     else this.#progress.set(key, progress);
     running?.forEach((control) => control.update(progress, content));
     searches?.forEach((tell) => tell(progress));
-    const isNew = !running && !searches && !this.#stale.has(key) && progress.state !== 'done';
+    // A small content may be done with the first that is heard of it.
+    const isNew = !running && !searches && !this.#stale.has(key);
     if (isNew && content) this.#say('transfer', { transfer: this.#transfer(key, content) });
   }
 

@@ -310,14 +310,20 @@ for (const name of BROWSERS) {
       say({ event: 'progress', key: 'k9', progress: { state: 'done', held: 9, rate: 0, sources: [] } });
       order({ do: 'hold', key: 'k600000', chunks: 1 });
       order({ do: 'hold', key: 'k600000', chunks: 3 });
+      const small = { key: 'k1', size: 1, held: 1 };
+      say({ event: 'progress', key: 'k1', content: small, progress: { state: 'done', held: 1, rate: 0, sources: [] } });
     });
-    const done = await tab.waitFor(() => events.find(({ type }) => type === 'transfer')?.detail.transfer.done);
-    assert.equal(done.held, 600000);
+    const done = await tab.waitFor(async () => {
+      const transfers = events.filter(({ type }) => type === 'transfer').map(({ detail }) => detail.transfer.done);
+      return transfers.length === 2 && Promise.all(transfers);
+    });
+    assert.deepEqual(done.map(({ key, held }) => [key, held]), [['k600000', 600000], ['k1', 1]]);
     const told = await tab.evaluate(() => events.map(({ type, detail }) => [type, detail.peer ?? null, detail.state ?? null, detail.code ?? null, detail instanceof ShoalError, detail.candidates?.local.host]));
     assert.deepEqual(told.map((each) => each.slice(0, 5)), [
       ['peer-join', 'a', null, null, false], ['catalog', 'a', null, null, false], ['peer-leave', 'a', null, null, false],
       ['state', null, 'offline', null, false], ['content', null, null, null, false],
       ['error', 'b', null, 'unreachable', true], ['transfer', null, null, null, false],
+      ['transfer', null, null, null, false],
     ]);
     assert.equal(told[5][5], 1);
     tab.assertClean();
