@@ -5,7 +5,7 @@
 //! cancelled. Source: BitTorrent's piece selection (Cohen 2003, sections 2.4.1 to 2.4.4).
 
 use crate::{
-    io::{Code, Progress, ProgressState, Slot, SourceProgress},
+    io::{Code, Progress, ProgressState, Slot},
     policy,
     random::Random,
     rate::Rate,
@@ -351,11 +351,7 @@ impl Fetch {
             rate,
             seconds_left: (rate > 0.0 && left > 0).then(|| left as f64 / rate),
             sources: sources
-                .map(|(&peer, source)| SourceProgress {
-                    peer,
-                    bytes: source.bytes,
-                    rate: source.rate.get(now),
-                })
+                .map(|(&peer, source)| source.progress(now, peer, size))
                 .collect(),
         }
     }

@@ -438,6 +438,25 @@ pub struct PeerInfo {
     /// Round trip of the link, in ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt: Option<f64>,
+    /// What goes over the link.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkStats>,
+}
+
+/// What goes over a link: chunks and proofs, with their headers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkStats {
+    /// Peer connections it has: more than one where that carries more.
+    pub connections: usize,
+    /// Bytes that came, since it is up.
+    pub received: u64,
+    /// Bytes that were sent, since it is up.
+    pub sent: u64,
+    /// Bytes a second that come, over the last seconds.
+    pub receive_rate: f64,
+    /// Bytes a second that are sent, over the last seconds.
+    pub send_rate: f64,
 }
 
 /// What can go wrong, for a program to branch on. The API's `code`.
@@ -633,13 +652,20 @@ pub enum ProgressState {
     Done,
 }
 
-/// What came from one peer.
+/// One source of a fetch.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct SourceProgress {
     /// The peer.
     pub peer: PeerId,
-    /// Bytes that came from it and were stored.
+    /// Bytes that came from it and were right.
     pub bytes: u64,
     /// Bytes a second, over the last seconds.
     pub rate: f64,
+    /// Bytes of the content it holds, as far as known.
+    pub held: u64,
+    /// Bytes it is asked for and has not sent.
+    pub in_flight: u64,
+    /// Bytes it may be asked for at a time.
+    pub window: u64,
 }

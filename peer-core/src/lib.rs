@@ -21,6 +21,7 @@ mod rendezvous;
 mod seeding;
 mod source;
 mod store;
+mod striping;
 mod transfers;
 mod upload;
 

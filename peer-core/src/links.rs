@@ -2,11 +2,17 @@
 //!
 //! Links are a budget: they are opened when somebody is needed, kept, and used for
 //! everything. Knows nothing of what travels over them.
+//!
+//! A link can be given *lanes*: further connections to the same peer that carry bulk frames
+//! only, since one connection over a long way carries less than the line. They are
+//! negotiated like links, with signals that go over the link itself, and end with it.
 
 use crate::{
     io::{Candidates, Code, Error, LinkInput},
     link::{Link, LinkAction, LinkFailure},
+    policy,
     random::Random,
+    rate::Rate,
 };
 use shoal_protocol::{
     VERSIONS, common_version,
@@ -25,6 +31,8 @@ use std::{
 /// Most links at once, negotiations included. Browsers take some 500 peer connections a
 /// process; a few dozen keep their bookkeeping cheap. Guess.
 pub(crate) const MAX_LINKS: usize = 48;
+/// Links that lanes leave room for. Guess.
+const LANE_MARGIN: usize = 16;
 /// First wait before a peer is tried again. Guess.
 const BACKOFF_BASE: Duration = Duration::from_secs(1);
 /// Longest wait before a peer is tried again. Guess.
@@ -64,6 +72,16 @@ pub(crate) enum Action {
     Down {
         peer: PeerId,
     },
+    /// A link has a further lane.
+    LaneUp {
+        link: LinkId,
+        lane: LinkId,
+    },
+    /// A lane that was up is so no longer; what was in it may be lost.
+    LaneDown {
+        peer: PeerId,
+        lane: LinkId,
+    },
     /// An attempt failed in a way a person may want to know.
     Failed(Error),
 }
@@ -71,9 +89,25 @@ pub(crate) enum Action {
 /// A link with what is known of its liveliness.
 struct Entry {
     link: Link,
+    /// The link it is a lane of.
+    lane_of: Option<LinkId>,
     last_heard: Timestamp,
     pinged: Option<(u32, Timestamp)>,
-    rtt: Option<Duration>,
+    traffic: Traffic,
+}
+
+/// What went over a link, bulk frames only.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    pub(crate) receiving: Rate,
+    pub(crate) sending: Rate,
+    /// Its newest and its shortest round trip.
+    pub(crate) rtt: Option<Duration>,
+    pub(crate) least_rtt: Option<Duration>,
+    /// Its lanes, besides itself.
+    pub(crate) lanes: usize,
 }
 
 /// What is remembered of a peer beyond its links.
@@ -128,9 +162,55 @@ impl Links {
     }
 
     /// Peers to which a link is up.
-    pub(crate) fn up(&self) -> impl Iterator<Item = (PeerId, LinkId, Option<Duration>)> + '_ {
-        let up = self.entries.values().filter(|entry| entry.link.is_up());
-        up.map(|entry| (entry.link.peer, entry.link.id, entry.rtt))
+    pub(crate) fn up(&self) -> impl Iterator<Item = (PeerId, LinkId)> + '_ {
+        let up = self.entries.values();
+        let up = up.filter(|entry| entry.link.is_up() && entry.lane_of.is_none());
+        up.map(|entry| (entry.link.peer, entry.link.id))
+    }
+
+    /// Counts a bulk frame that came over a link or a lane.
+    pub(crate) fn received(&mut self, now: Timestamp, link: LinkId, bytes: usize) {
+        if let Some(traffic) = self.traffic_of(link) {
+            traffic.received += bytes as u64;
+            traffic.receiving.add(now, bytes as u64);
+        }
+    }
+
+    /// Counts a bulk frame that was sent over a link or a lane.
+    pub(crate) fn sent(&mut self, now: Timestamp, link: LinkId, bytes: usize) {
+        if let Some(traffic) = self.traffic_of(link) {
+            traffic.sent += bytes as u64;
+            traffic.sending.add(now, bytes as u64);
+        }
+    }
+
+    /// The counts of a link, which are those of its lanes too.
+    fn traffic_of(&mut self, link: LinkId) -> Option<&mut Traffic> {
+        let lane_of = self.entries.get(&link)?.lane_of;
+        let entry = self.entries.get_mut(&lane_of.unwrap_or(link))?;
+        Some(&mut entry.traffic)
+    }
+
+    /// What goes over the link to a peer, if it is up.
+    pub(crate) fn traffic(&self, peer: PeerId) -> Option<Traffic> {
+        let link = self.link_to(peer)?;
+        let traffic = self.entries.get(&link)?.traffic.clone();
+        let up = |lane: &LinkId| self.entries.get(lane).is_some_and(|lane| lane.link.is_up());
+        let lanes = self.lanes(link).filter(up).count();
+        Some(Traffic { lanes, ..traffic })
+    }
+
+    /// The lanes of a link, those on their way included.
+    pub(crate) fn lanes(&self, link: LinkId) -> impl Iterator<Item = LinkId> + '_ {
+        let entries = self.entries.iter();
+        let lanes = entries.filter(move |(_, entry)| entry.lane_of == Some(link));
+        lanes.map(|(lane, _)| *lane)
+    }
+
+    /// Whether it is a lane of another link.
+    pub(crate) fn is_lane(&self, link: LinkId) -> bool {
+        let entry = self.entries.get(&link);
+        entry.is_some_and(|entry| entry.lane_of.is_some())
     }
 
     /// The link to a peer, if it is up.
@@ -188,7 +268,30 @@ impl Links {
         let id = LinkId(self.random.bytes());
         let nonce = Nonce(self.random.bytes());
         let link = Link::ask(now, id, self.own, peer, self.namespace.clone(), nonce);
-        self.insert(now, link);
+        self.insert(now, link, None);
+    }
+
+    /// Asks for a further lane to a peer to which a link is up. False if there can be none.
+    pub(crate) fn add_lane(&mut self, now: Timestamp, peer: PeerId) -> bool {
+        let Some(link) = self.link_to(peer).filter(|link| self.can_add_lane(*link)) else {
+            return false;
+        };
+        let id = LinkId(self.random.bytes());
+        let nonce = Nonce(self.random.bytes());
+        let lane = Link::ask(now, id, self.own, peer, self.namespace.clone(), nonce);
+        self.insert(now, lane, Some(link));
+        true
+    }
+
+    fn can_add_lane(&self, link: LinkId) -> bool {
+        self.lanes(link).count() < policy::LANES_MAX && self.entries.len() < MAX_LINKS - LANE_MARGIN
+    }
+
+    /// Closes the lanes to a peer.
+    pub(crate) fn drop_lanes(&mut self, peer: PeerId) {
+        let link = self.by_peer.get(&peer).copied();
+        let lanes: Vec<LinkId> = link.into_iter().flat_map(|link| self.lanes(link)).collect();
+        lanes.into_iter().for_each(|lane| self.close(lane));
     }
 
     /// Lets failed peers be tried again at once.
@@ -234,7 +337,9 @@ impl Links {
         }
     }
 
-    pub(crate) fn handle_signal(&mut self, now: Timestamp, signed: &Signed) {
+    /// Takes a signal; `over` is the link it came over, unless it was the rendezvous that
+    /// passed it on.
+    pub(crate) fn handle_signal(&mut self, now: Timestamp, signed: &Signed, over: Option<LinkId>) {
         #[cfg(feature = "test-hooks")]
         let opened = if self.trust_signals {
             signed.open_unverified()
@@ -256,8 +361,9 @@ impl Links {
         if !addressed || !valid || signal.from == self.own {
             return;
         }
+        let own_link = over.filter(|link| self.peer_of(*link) == Some(signal.from));
         if let SignalBody::Link = signal.body {
-            self.asked(now, &signal);
+            self.asked(now, &signal, own_link);
         } else if self
             .entries
             .get(&signal.link)
@@ -269,8 +375,8 @@ impl Links {
         }
     }
 
-    /// Another peer asks for a link.
-    fn asked(&mut self, now: Timestamp, signal: &Signal) {
+    /// Another peer asks for a link, or for a lane of the one it asks over.
+    fn asked(&mut self, now: Timestamp, signal: &Signal, lane_of: Option<LinkId>) {
         let time = now.unix_millis();
         self.seen.retain(|_, (_, forget)| *forget > time);
         let of_peer = self
@@ -292,6 +398,15 @@ impl Links {
         if common_version(&signal.versions).is_none() {
             return self.refuse(now, signal, Refusal::Version);
         }
+        if let Some(link) = lane_of {
+            // A lane that is not accepted is not waited for: there is the link.
+            if self.can_add_lane(link) {
+                let nonce = Nonce(self.random.bytes());
+                let lane = Link::accept(now, self.own, nonce, signal);
+                self.insert(now, lane, lane_of);
+            }
+            return;
+        }
         if let Some(&id) = self.by_peer.get(&signal.from) {
             let asking = self
                 .entries
@@ -309,7 +424,7 @@ impl Links {
         }
         let nonce = Nonce(self.random.bytes());
         let link = Link::accept(now, self.own, nonce, signal);
-        self.insert(now, link);
+        self.insert(now, link, None);
     }
 
     fn refuse(&mut self, now: Timestamp, asked: &Signal, why: Refusal) {
@@ -417,7 +532,10 @@ impl Links {
         if let Some(entry) = self.entries.get_mut(&id)
             && let Some((_, sent)) = entry.pinged.take_if(|(expected, _)| *expected == n)
         {
-            entry.rtt = Some(now.since(sent));
+            let rtt = now.since(sent);
+            let traffic = &mut entry.traffic;
+            traffic.rtt = Some(rtt);
+            traffic.least_rtt = Some(traffic.least_rtt.map_or(rtt, |least| least.min(rtt)));
         }
     }
 
@@ -455,16 +573,19 @@ impl Links {
         }
     }
 
-    fn insert(&mut self, now: Timestamp, link: Link) {
+    fn insert(&mut self, now: Timestamp, link: Link, lane_of: Option<LinkId>) {
         let (id, peer) = (link.id, link.peer);
-        self.by_peer.insert(peer, id);
+        if lane_of.is_none() {
+            self.by_peer.insert(peer, id);
+        }
         self.entries.insert(
             id,
             Entry {
                 link,
+                lane_of,
                 last_heard: now,
                 pinged: None,
-                rtt: None,
+                traffic: Traffic::default(),
             },
         );
         self.with(now, id, |_| Ok(()));
@@ -481,17 +602,25 @@ impl Links {
             return;
         };
         let outcome = act(&mut entry.link);
-        let peer = entry.link.peer;
+        let (peer, lane_of) = (entry.link.peer, entry.lane_of);
         let mut up = false;
         while let Some(action) = entry.link.poll() {
-            self.actions.push_back(match action {
-                LinkAction::SendSignal(signed) => Action::SendSignal { to: peer, signed },
-                LinkAction::Up => {
+            self.actions.push_back(match (action, lane_of) {
+                (LinkAction::SendSignal(signed), None) => Action::SendSignal { to: peer, signed },
+                (LinkAction::SendSignal(signal), Some(link)) => {
+                    let relay = ControlMessage::Relay { to: peer, signal };
+                    Action::Link(link, LinkAction::SendControl(relay))
+                }
+                (LinkAction::Up, None) => {
                     up = true;
                     entry.last_heard = now;
                     Action::Up { link: id, peer }
                 }
-                other => Action::Link(id, other),
+                (LinkAction::Up, Some(link)) => {
+                    entry.last_heard = now;
+                    Action::LaneUp { link, lane: id }
+                }
+                (other, _) => Action::Link(id, other),
             });
         }
         if up {
@@ -518,7 +647,11 @@ impl Links {
         };
         let (peer, was_up, candidates) =
             (entry.link.peer, entry.link.is_up(), entry.link.candidates());
+        let is_lane = entry.lane_of.is_some();
         self.close(id);
+        if is_lane {
+            return;
+        }
         let failures = self.records.get(&peer).map_or(0, |record| record.failures);
         let wait = self.random.backoff(BACKOFF_BASE, failures, BACKOFF_MAX);
         let record = self.record(peer);
@@ -534,12 +667,19 @@ impl Links {
             return;
         };
         let peer = entry.link.peer;
-        self.by_peer.remove(&peer);
         if entry.link.is_open() {
             self.actions.push_back(Action::Close(id));
         }
+        if entry.lane_of.is_none() {
+            self.by_peer.remove(&peer);
+            let lanes: Vec<LinkId> = self.lanes(id).collect();
+            lanes.into_iter().for_each(|lane| self.close(lane));
+        }
         if entry.link.is_up() {
-            self.actions.push_back(Action::Down { peer });
+            self.actions.push_back(match entry.lane_of {
+                None => Action::Down { peer },
+                Some(_) => Action::LaneDown { peer, lane: id },
+            });
         }
     }
 }

@@ -59,3 +59,24 @@ pub(crate) const TURNS: usize = 2;
 pub(crate) const RATE_PER_TURN: f64 = 2e6;
 /// A link that takes longer than this for a chunk is not counted as served.
 pub(crate) const TURN: Duration = Duration::from_secs(1);
+
+/// Most lanes of a link, besides itself: four connections over 40 ms carry three to four
+/// times what one does (`cargo xtask bench delay`).
+pub(crate) const LANES_MAX: usize = 3;
+/// How long a link is measured before it is judged. Some windows of a far one.
+pub(crate) const LANE_ROUND: Duration = Duration::from_millis(500);
+/// Rounds in which lanes may come up to their rate.
+pub(crate) const LANE_ROUNDS: u32 = 6;
+/// How much more must come with lanes than without.
+pub(crate) const LANE_GAIN: f64 = 1.3;
+/// How long lanes are not tried again where they did not pay.
+pub(crate) const LANE_REST: Duration = Duration::from_secs(60);
+/// Lanes over which nothing was asked for so long are closed.
+pub(crate) const LANE_IDLE: Duration = Duration::from_secs(10);
+/// Round trip below which one connection fills any line: its window of some hundred
+/// kilobytes goes a hundred times a second.
+pub(crate) const LANE_RTT_MIN: Duration = Duration::from_millis(10);
+/// Bytes a second below which it is the source's line that limits, not the window.
+pub(crate) const LANE_RATE_MIN: f64 = 400e3;
+/// With more sources than this at a time their links are lanes enough.
+pub(crate) const LANE_SOURCES: usize = 3;

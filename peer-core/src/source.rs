@@ -1,7 +1,12 @@
 //! One source of one fetch: what it holds, how fast it is, how much to ask of it.
 
-use crate::{policy, rate::Rate};
-use shoal_protocol::{bits::Bits, content::CHUNK_SIZE, time::Timestamp};
+use crate::{fetch::held_bytes, io::SourceProgress, policy, rate::Rate};
+use shoal_protocol::{
+    bits::Bits,
+    content::{CHUNK_SIZE, ContentSize},
+    id::PeerId,
+    time::Timestamp,
+};
 use std::time::Duration;
 
 /// A peer that is asked for chunks of a content.
@@ -97,6 +102,24 @@ impl Source {
 
     pub(crate) fn rest(&mut self, now: Timestamp) {
         self.resting_until = Some(now + policy::REST);
+    }
+
+    /// What the API shows of it; `size` is that of the content, once known.
+    pub(crate) fn progress(
+        &self,
+        now: Timestamp,
+        peer: PeerId,
+        size: Option<ContentSize>,
+    ) -> SourceProgress {
+        let held = self.have.as_ref().zip(size);
+        SourceProgress {
+            peer,
+            bytes: self.bytes,
+            rate: self.rate.get(now),
+            held: held.map_or(0, |(have, size)| held_bytes(size, have)),
+            in_flight: (self.in_flight * CHUNK_SIZE) as u64,
+            window: (self.window * CHUNK_SIZE) as u64,
+        }
     }
 
     /// When it may be asked again, if it rests.

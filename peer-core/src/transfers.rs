@@ -21,7 +21,7 @@ use shoal_protocol::{
     time::Timestamp,
 };
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -196,6 +196,35 @@ impl Transfers {
         for key in keys {
             self.remove_source(key, peer);
         }
+    }
+
+    /// Peers that owe something.
+    fn owing(&self) -> impl Iterator<Item = PeerId> + '_ {
+        let sources = self.fetches.values().flat_map(|fetch| &fetch.sources);
+        let owing = sources.filter(|(_, source)| source.in_flight > 0);
+        owing.map(|(peer, _)| *peer)
+    }
+
+    /// Peers that owe something.
+    pub(crate) fn busy_peers(&self) -> BTreeSet<PeerId> {
+        self.owing().collect()
+    }
+
+    /// Whether anybody owes something.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.owing().next().is_some()
+    }
+
+    /// A lane to a peer is gone, and with it perhaps some of what the peer owes: takes all of
+    /// that back, so that it is asked for anew.
+    pub(crate) fn lane_down(&mut self, peer: PeerId) {
+        for fetch in self.fetches.values_mut() {
+            fetch.release_all(peer);
+            if fetch.proof_asked.is_some_and(|(asked, _)| asked == peer) {
+                fetch.proof_asked = None;
+            }
+        }
+        self.cancel(|request| request.peer == peer);
     }
 
     fn remove_source(&mut self, key: ContentKey, peer: PeerId) {

@@ -53,30 +53,27 @@ struct Answer {
     /// `None` until it is read.
     bytes: Option<Arc<Vec<u8>>>,
     reading: bool,
+    /// The lane it goes over once it has begun, and how much of it went.
+    lane: Option<LinkId>,
     sent: usize,
 }
 
-#[derive(Debug, Default)]
-struct Queue {
-    answers: VecDeque<Answer>,
-    /// Bytes this link may send now, under a limit; negative after a frame that was larger.
-    tokens: f64,
+/// A link's own bulk channel, or that of one of its lanes.
+#[derive(Debug)]
+struct Lane {
+    id: LinkId,
     /// What the channel has taken and not yet sent, in bytes.
     buffered: usize,
     rate: Rate,
-    /// Number and time of the last turn it had.
-    turn: u64,
-    turned: Timestamp,
 }
 
-impl Queue {
-    fn is_ready(&self) -> bool {
-        self.answers.iter().any(|answer| answer.bytes.is_some())
-    }
-
-    /// Whether an answer is being sent, or has not yet left the channel.
-    fn is_busy(&self, now: Timestamp) -> bool {
-        self.answers.iter().any(|answer| answer.sent > 0) || self.buffered > self.low_water(now)
+impl Lane {
+    fn new(id: LinkId) -> Self {
+        Self {
+            id,
+            buffered: 0,
+            rate: Rate::default(),
+        }
     }
 
     /// Bytes that may wait in the channel: control messages wait behind them.
@@ -90,9 +87,49 @@ impl Queue {
     }
 }
 
+#[derive(Debug)]
+struct Queue {
+    answers: VecDeque<Answer>,
+    /// Bytes this link may send now, under a limit; negative after a frame that was larger.
+    tokens: f64,
+    /// The link itself and what lanes it has.
+    lanes: Vec<Lane>,
+    /// Number and time of the last turn it had.
+    turn: u64,
+    turned: Timestamp,
+}
+
+impl Queue {
+    fn new(link: LinkId) -> Self {
+        Self {
+            answers: VecDeque::new(),
+            tokens: 0.0,
+            lanes: vec![Lane::new(link)],
+            turn: 0,
+            turned: Timestamp::default(),
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.answers.iter().any(|answer| answer.bytes.is_some())
+    }
+
+    /// Whether an answer is being sent, or has not yet left its channel.
+    fn is_busy(&self, now: Timestamp) -> bool {
+        let begun = self.answers.iter().any(|answer| answer.lane.is_some());
+        begun
+            || self
+                .lanes
+                .iter()
+                .any(|lane| lane.buffered > lane.low_water(now))
+    }
+}
+
 /// All uploads of a node.
 pub(crate) struct Uploads {
     queues: BTreeMap<LinkId, Queue>,
+    /// The link of each lane.
+    lanes: BTreeMap<LinkId, LinkId>,
     /// Bytes a second for all links together.
     limit: Option<u64>,
     refilled: Timestamp,
@@ -107,6 +144,7 @@ impl Uploads {
     pub(crate) fn new(now: Timestamp, limit: Option<u64>) -> Self {
         Self {
             queues: BTreeMap::new(),
+            lanes: BTreeMap::new(),
             limit: limit.map(|limit| limit.max(1)),
             refilled: now,
             rate: Rate::default(),
@@ -116,22 +154,41 @@ impl Uploads {
         }
     }
 
-    /// What a channel has taken and not yet sent, in bytes.
-    pub(crate) fn set_buffered(&mut self, link: LinkId, bytes: usize) {
-        if let Some(queue) = self.queues.get_mut(&link) {
-            queue.buffered = bytes;
+    /// A link has a further lane.
+    pub(crate) fn lane_up(&mut self, link: LinkId, lane: LinkId) {
+        self.lanes.insert(lane, link);
+        let queue = self.queues.entry(link).or_insert_with(|| Queue::new(link));
+        queue.lanes.push(Lane::new(lane));
+    }
+
+    /// The link a lane belongs to; a link is its own first lane.
+    fn link_of(&self, lane: LinkId) -> LinkId {
+        self.lanes.get(&lane).copied().unwrap_or(lane)
+    }
+
+    fn lane(&self, lane: LinkId) -> Option<&Lane> {
+        let queue = self.queues.get(&self.link_of(lane))?;
+        queue.lanes.iter().find(|each| each.id == lane)
+    }
+
+    /// What the channel of a link or lane has taken and not yet sent, in bytes.
+    pub(crate) fn set_buffered(&mut self, lane: LinkId, bytes: usize) {
+        let link = self.link_of(lane);
+        let lanes = self.queues.get_mut(&link).map(|queue| &mut queue.lanes);
+        if let Some(lane) = lanes.into_iter().flatten().find(|each| each.id == lane) {
+            lane.buffered = bytes;
         }
     }
 
-    /// How little a channel holds when it is to ask for more, in bytes.
-    pub(crate) fn low_water(&self, now: Timestamp, link: LinkId) -> usize {
-        let queue = self.queues.get(&link);
-        queue.map_or(policy::HIGH_WATER_MIN / 2, |queue| queue.low_water(now))
+    /// How little the channel of a link or lane holds when it is to ask for more, in bytes.
+    pub(crate) fn low_water(&self, now: Timestamp, lane: LinkId) -> usize {
+        let lane = self.lane(lane);
+        lane.map_or(policy::HIGH_WATER_MIN / 2, |lane| lane.low_water(now))
     }
 
     /// Queues an answer; false if too many are waiting.
     pub(crate) fn push(&mut self, link: LinkId, wanted: Wanted) -> bool {
-        let queue = self.queues.entry(link).or_default();
+        let queue = self.queues.entry(link).or_insert_with(|| Queue::new(link));
         if queue.answers.len() >= MAX_QUEUE {
             return false;
         }
@@ -139,6 +196,7 @@ impl Uploads {
             wanted,
             bytes: None,
             reading: false,
+            lane: None,
             sent: 0,
         });
         true
@@ -153,7 +211,7 @@ impl Uploads {
         let each = (READ_AHEAD / waiting.count().max(1)).max(1);
         let (link, queue) = self.queues.iter_mut().find(|(_, queue)| {
             let read = queue.answers.iter().filter(|answer| answer.reading).count();
-            read < each.min(queue.answers.len())
+            read < (each + queue.lanes.len() - 1).min(queue.answers.len())
         })?;
         let sent = &self.sent;
         let times = |wanted: &Wanted| match wanted.part {
@@ -214,9 +272,19 @@ impl Uploads {
         }
     }
 
+    /// A link or a lane is no longer there.
     pub(crate) fn link_down(&mut self, link: LinkId) {
-        self.queues.remove(&link);
-        self.forget_sent();
+        let Some(of) = self.lanes.remove(&link) else {
+            self.queues.remove(&link);
+            return self.forget_sent();
+        };
+        if let Some(queue) = self.queues.get_mut(&of) {
+            queue.lanes.retain(|lane| lane.id != link);
+            let answers = queue.answers.iter_mut();
+            for answer in answers.filter(|answer| answer.lane == Some(link)) {
+                (answer.lane, answer.sent) = (None, 0);
+            }
+        }
     }
 
     /// Forgets how often chunks were sent of contents that nobody asks for.
@@ -227,17 +295,21 @@ impl Uploads {
             .retain(|key, _| answers().any(|answer| answer.wanted.key == *key));
     }
 
-    /// The next bulk frame of a link, if one is ready and the limit allows it.
-    pub(crate) fn poll_frame(&mut self, now: Timestamp, link: LinkId) -> Option<Vec<u8>> {
+    /// The next bulk frame for a link or a lane, if one is ready and the limit allows it.
+    pub(crate) fn poll_frame(&mut self, now: Timestamp, lane: LinkId) -> Option<Vec<u8>> {
         self.refill(now);
         let limited = self.limit.is_some();
+        let link = self.link_of(lane);
+        let room = |lane: &Lane| lane.buffered < lane.high_water(now);
+        let has_room = self.lane(lane).is_some_and(room);
         let queue = self.queues.get(&link)?;
-        if limited && queue.tokens <= 0.0 || queue.buffered >= queue.high_water(now) {
+        if limited && queue.tokens <= 0.0 || !has_room {
             return None;
         }
-        let begun = queue.answers.iter().position(|answer| answer.sent > 0);
+        let begun = |answer: &Answer| answer.lane == Some(lane);
+        let begun = queue.answers.iter().position(begun);
         // Whatever is read goes first, so that one slow read does not hold up the rest.
-        let read = |answer: &Answer| answer.bytes.is_some();
+        let read = |answer: &Answer| answer.bytes.is_some() && answer.lane.is_none();
         let at = begun.or_else(|| queue.answers.iter().position(read))?;
         if begun.is_none() && !self.has_turn(now, link) {
             return None;
@@ -248,6 +320,7 @@ impl Uploads {
             (queue.turn, queue.turned) = (self.turns, now);
         }
         let answer = queue.answers.get_mut(at)?;
+        answer.lane = Some(lane);
         let bytes = answer.bytes.clone()?;
         let end = (answer.sent + MAX_PAYLOAD).min(bytes.len());
         let (kind, index) = match answer.wanted.part {
@@ -269,12 +342,15 @@ impl Uploads {
             }
             queue.answers.remove(at);
         }
+        let sent = frame.len();
         if limited {
-            queue.tokens -= frame.len() as f64;
+            queue.tokens -= sent as f64;
         }
-        queue.buffered += frame.len();
-        queue.rate.add(now, frame.len() as u64);
-        self.rate.add(now, frame.len() as u64);
+        if let Some(lane) = queue.lanes.iter_mut().find(|each| each.id == lane) {
+            lane.buffered += sent;
+            lane.rate.add(now, sent as u64);
+        }
+        self.rate.add(now, sent as u64);
         Some(frame)
     }
 

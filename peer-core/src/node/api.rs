@@ -4,7 +4,8 @@ use super::{NeedsProof, Node, Op, content::store_error};
 use crate::{
     contents::describe,
     io::{
-        Answer, CallId, Code, Command, Content, Error, Output, PeerInfo, StoreError, StoreRequest,
+        Answer, CallId, Code, Command, Content, Error, LinkStats, Output, PeerInfo, StoreError,
+        StoreRequest,
     },
 };
 use shoal_protocol::{content::ContentKey, id::PeerId, time::Timestamp};
@@ -71,21 +72,13 @@ impl Node {
                 let mut peers: Vec<PeerInfo> = self
                     .links
                     .up()
-                    .map(|(id, _, rtt)| PeerInfo {
-                        id,
-                        linked: true,
-                        rtt: rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
-                    })
+                    .map(|(id, _)| self.peer_info(now, id))
                     .collect();
                 let unlinked = self
                     .view
                     .iter()
                     .filter(|peer| self.links.link_to(**peer).is_none());
-                peers.extend(unlinked.map(|&id| PeerInfo {
-                    id,
-                    linked: false,
-                    rtt: None,
-                }));
+                peers.extend(unlinked.map(|&id| self.peer_info(now, id)));
                 self.answer(call, Answer::Peers(peers));
             }
             Command::Catalog { peer } => self.catalog(now, call, peer),
@@ -93,6 +86,24 @@ impl Node {
                 self.answer(call, Answer::Done);
                 self.close();
             }
+        }
+    }
+
+    fn peer_info(&self, now: Timestamp, id: PeerId) -> PeerInfo {
+        let traffic = self.links.traffic(id);
+        let rtt = traffic.as_ref().and_then(|traffic| traffic.rtt);
+        let link = traffic.map(|traffic| LinkStats {
+            connections: traffic.lanes + 1,
+            received: traffic.received,
+            sent: traffic.sent,
+            receive_rate: traffic.receiving.get(now),
+            send_rate: traffic.sending.get(now),
+        });
+        PeerInfo {
+            id,
+            linked: link.is_some(),
+            rtt: rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
+            link,
         }
     }
 

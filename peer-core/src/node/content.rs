@@ -430,7 +430,7 @@ impl Node {
         self.own_catalog.touch();
         self.tell_gone(now, key, &[index]);
         // Who was told that it is gone is told when it is there again.
-        let links = self.links.up().map(|(_, link, _)| link);
+        let links = self.links.up().map(|(_, link)| link);
         self.subscribers.entry(key).or_default().extend(links);
         self.store(Op::Quiet, StoreRequest::DropChunk { slot, index });
         self.store(Op::Quiet, StoreRequest::SetWanted { key, wanted: true });

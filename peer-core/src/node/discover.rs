@@ -76,11 +76,7 @@ impl Node {
 
     /// Tells neighbours of a new head; who wants the pages asks for them.
     fn announce(&mut self, now: Timestamp, signed: Signed, except: Option<PeerId>) {
-        let links: Vec<(PeerId, LinkId)> = self
-            .links
-            .up()
-            .map(|(peer, link, _)| (peer, link))
-            .collect();
+        let links: Vec<(PeerId, LinkId)> = self.links.up().collect();
         for (peer, link) in links {
             if Some(peer) != except && peer != signed.peer {
                 self.send(
@@ -361,7 +357,7 @@ impl Node {
             return;
         }
         self.next_sync = now + self.sync_interval;
-        let linked: Vec<PeerId> = self.links.up().map(|(peer, _, _)| peer).collect();
+        let linked: Vec<PeerId> = self.links.up().map(|(peer, _)| peer).collect();
         for peer in linked {
             self.ask_for_catalog(now, peer);
         }
@@ -433,6 +429,7 @@ impl Node {
 
     pub(super) fn link_down(&mut self, now: Timestamp, peer: PeerId) {
         self.transfers.remove_peer(peer);
+        self.striping.link_down(peer);
         if !self.view.contains(&peer) {
             self.event(Event::PeerLeave { peer });
         }
@@ -444,7 +441,7 @@ impl Node {
         if self.session.send_signal(to, signed.clone()) {
             return;
         }
-        let neighbours: Vec<LinkId> = self.links.up().map(|(_, link, _)| link).collect();
+        let neighbours: Vec<LinkId> = self.links.up().map(|(_, link)| link).collect();
         for link in neighbours {
             self.send(
                 now,

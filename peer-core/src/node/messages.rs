@@ -4,6 +4,7 @@ use super::{NeedsProof, Node, Op};
 use crate::{
     io::StoreRequest,
     seeding::Shown,
+    striping::{Measured, Verdict},
     transfers,
     upload::{Part, Wanted},
 };
@@ -31,6 +32,14 @@ impl Node {
             Ok(message) => message,
             Err(error) => return self.links.misbehaved(now, link, error.to_string()),
         };
+        let is_life = matches!(
+            message,
+            ControlMessage::Ping { .. } | ControlMessage::Pong { .. }
+        );
+        if self.links.is_lane(link) && !is_life {
+            let detail = "a message came over a lane".into();
+            return self.links.misbehaved(now, link, detail);
+        }
         match message {
             ControlMessage::Hello { .. } | ControlMessage::Auth { .. } => {
                 self.links
@@ -55,7 +64,7 @@ impl Node {
             ControlMessage::Cancel { id, chunks } => self.uploads.cancel(link, id, &chunks),
             ControlMessage::Refuse { id, code } => self.transfers.refused(now, peer, id, code),
             ControlMessage::Gone { key, chunks } => self.transfers.gone(peer, key, &chunks),
-            ControlMessage::Relay { to, signal } => self.relay(now, peer, to, signal),
+            ControlMessage::Relay { to, signal } => self.relay(now, link, peer, to, signal),
             ControlMessage::Ping { n } => self.send(now, link, ControlMessage::Pong { n }),
             ControlMessage::Pong { n } => self.links.pong(now, link, n),
         }
@@ -65,6 +74,7 @@ impl Node {
         let Some(peer) = self.links.peer_of(link) else {
             return;
         };
+        self.links.received(now, link, frame.len());
         match BulkHeader::decode(frame) {
             Ok((header, payload)) => self.transfers.frame(now, peer, header, payload),
             Err(error) => self.links.misbehaved(now, link, error.to_string()),
@@ -243,10 +253,33 @@ impl Node {
         );
     }
 
+    /// Gives lanes to links they pay for, and takes them from others.
+    pub(super) fn stripe(&mut self, now: Timestamp) {
+        if !self.striping.is_due(now, self.transfers.is_busy()) {
+            return;
+        }
+        let busy = self.transfers.busy_peers();
+        let links = self.links.up().filter_map(|(peer, _)| {
+            let traffic = self.links.traffic(peer)?;
+            let measured = Measured {
+                received: traffic.received,
+                rtt: traffic.least_rtt,
+                is_busy: busy.contains(&peer),
+            };
+            Some((peer, measured))
+        });
+        for (peer, verdict) in self.striping.end_round(now, links) {
+            match verdict {
+                Verdict::AddLanes => while self.links.add_lane(now, peer) {},
+                Verdict::DropLanes => self.links.drop_lanes(peer),
+            }
+        }
+    }
+
     /// Passes a signal on to a neighbour, one hop; or takes it if it is for this peer.
-    fn relay(&mut self, now: Timestamp, from: PeerId, to: PeerId, signal: Signed) {
+    fn relay(&mut self, now: Timestamp, link: LinkId, from: PeerId, to: PeerId, signal: Signed) {
         if to == self.peer {
-            self.links.handle_signal(now, &signal);
+            self.links.handle_signal(now, &signal, Some(link));
         } else if signal.peer == from
             && signal.payload.len() <= <Signal as shoal_protocol::signed::Payload>::MAX_BYTES
         {
@@ -305,7 +338,7 @@ impl Node {
 
     /// Takes back what was said about chunks that are no longer held (none named: all).
     pub(super) fn tell_gone(&mut self, now: Timestamp, key: ContentKey, chunks: &[u32]) {
-        let links: Vec<LinkId> = self.links.up().map(|(_, link, _)| link).collect();
+        let links: Vec<LinkId> = self.links.up().map(|(_, link)| link).collect();
         for link in links {
             self.send(
                 now,

@@ -23,6 +23,7 @@ use crate::{
     random::Random,
     rendezvous::{self, Session, SignTag},
     seeding::Seeding,
+    striping::Striping,
     transfers::Transfers,
     upload::{Uploads, Wanted},
 };
@@ -136,6 +137,7 @@ pub struct Node {
     transfers: Transfers,
     uploads: Uploads,
     seeding: Seeding,
+    striping: Striping,
     publishing: BTreeMap<CallId, Publishing>,
     /// Publications that wait for others to end: their sizes and what is said of them.
     waiting_publications: VecDeque<(CallId, u64, Metadata)>,
@@ -207,6 +209,7 @@ impl Node {
             transfers: Transfers::new(random.fork()),
             uploads: Uploads::new(now, config.upload_limit),
             seeding: Seeding::default(),
+            striping: Striping::default(),
             publishing: BTreeMap::new(),
             waiting_publications: VecDeque::new(),
             namespace,
@@ -319,10 +322,11 @@ impl Node {
         match channel {
             Channel::Control => self.control.get_mut(&link)?.pop_front().map(Frame::Text),
             Channel::Bulk => {
-                let frame = self.uploads.poll_frame(now, link).map(Frame::Binary);
+                let frame = self.uploads.poll_frame(now, link)?;
+                self.links.sent(now, link, frame.len());
                 self.read_uploads();
                 self.chunks_sent(now);
-                frame
+                Some(Frame::Binary(frame))
             }
         }
     }
@@ -341,6 +345,7 @@ impl Node {
             self.transfers.next_timeout(self.now),
             self.uploads.next_timeout(),
             self.seeding.next_timeout(),
+            self.striping.next_timeout(),
             self.fresh_chunks
                 .values()
                 .map(|(since, _)| *since + messages::HAVE_INTERVAL)
@@ -363,6 +368,7 @@ impl Node {
         let uploads = &self.uploads;
         self.seeding
             .handle_timeout(now, |link| uploads.is_asked(link));
+        self.stripe(now);
         self.synchronise(now);
         self.end_catalog_calls(now);
         loop {
@@ -397,7 +403,7 @@ impl Node {
             Action::Joined { ice_servers } => self.joined(now, ice_servers),
             Action::View(view) => self.view_replaced(now, view),
             Action::Peers { add, drop } => self.view_changed(now, add, drop),
-            Action::Signal(signed) => self.links.handle_signal(now, &signed),
+            Action::Signal(signed) => self.links.handle_signal(now, &signed, None),
             Action::Receipt { to, status } => self.receipt(now, to, status),
             Action::Providers { key, peers } => self.providers_found(now, key, peers),
             Action::Catalog {
@@ -465,6 +471,11 @@ impl Node {
             }
             Action::Up { link, peer } => self.link_up(now, link, peer),
             Action::Down { peer } => self.link_down(now, peer),
+            Action::LaneUp { link, lane } => self.uploads.lane_up(link, lane),
+            Action::LaneDown { peer, lane } => {
+                self.uploads.link_down(lane);
+                self.transfers.lane_down(peer);
+            }
             Action::Failed(error) => self.event(Event::Error { error }),
         }
         true

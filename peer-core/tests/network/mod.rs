@@ -90,6 +90,8 @@ struct End {
     remote: Option<Fingerprint>,
     /// When what was put into the channel will have left it.
     busy_until: Timestamp,
+    /// When the connection's window lets more through.
+    window_free: Timestamp,
     /// Whether the sender will be asked again.
     waiting: bool,
 }
@@ -98,6 +100,8 @@ struct End {
 struct Wire {
     ends: Vec<End>,
     open: bool,
+    /// How many were opened before it.
+    number: usize,
 }
 
 enum Happening {
@@ -138,6 +142,8 @@ pub struct Network {
     pub rendezvous: Rendezvous,
     /// Whether the rendezvous puts itself between all links.
     pub in_the_middle: bool,
+    /// Bytes a connection has on their way at most: its rate is this in a round trip.
+    pub window: f64,
     wires: BTreeMap<LinkId, Wire>,
     /// The links of each peer.
     links: Vec<BTreeSet<LinkId>>,
@@ -145,6 +151,8 @@ pub struct Network {
     shared: Option<Vec<u8>>,
     queue: BinaryHeap<Scheduled>,
     sequence: u64,
+    /// Connections that were opened so far.
+    opened: usize,
     random: ChaCha12Rng,
 }
 
@@ -164,11 +172,13 @@ impl Network {
             seed,
             rendezvous: Rendezvous::new(),
             in_the_middle: false,
+            window: f64::INFINITY,
             wires: BTreeMap::new(),
             links: Vec::new(),
             shared: None,
             queue: BinaryHeap::new(),
             sequence: 0,
+            opened: 0,
             random: ChaCha12Rng::from_seed(bytes),
         };
         for _ in 0..count {
@@ -596,6 +606,7 @@ impl Network {
                     fingerprint: Fingerprint(bytes),
                     remote: None,
                     busy_until: self.now,
+                    window_free: self.now,
                     waiting: false,
                 };
                 self.wires.entry(link).or_default().ends.push(end);
@@ -731,6 +742,8 @@ impl Network {
             return;
         }
         wire.open = true;
+        self.opened += 1;
+        wire.number = self.opened;
         let nodes = [a.node, b.node];
         for node in nodes {
             self.schedule(
@@ -849,8 +862,35 @@ impl Network {
         let delay = delay.max(receiver.access.delay);
         // What waits at the receiver's link holds up the sender: flow control.
         let backlog = receiver.down_free.since(self.now + delay);
+        end.window_free =
+            left.max(end.window_free + time(self.window / (2.0 * delay.as_secs_f64())));
+        let left = end.window_free;
         end.busy_until = left.max(self.now + backlog);
         self.schedule_at(left + delay, Happening::Arrival(link, to, len, input));
+    }
+
+    /// Connections that are open between two peers.
+    pub fn connections(&self, one: usize, other: usize) -> usize {
+        let between = |wire: &&Wire| {
+            let has = |node| wire.ends.iter().any(|end| end.node == node);
+            wire.open && has(one) && has(other)
+        };
+        self.wires.values().filter(between).count()
+    }
+
+    /// Cuts the connection between two peers that was opened last.
+    pub fn cut_lane(&mut self, one: usize, other: usize) {
+        let between = |wire: &Wire| {
+            let has = |node| wire.ends.iter().any(|end| end.node == node);
+            wire.open && has(one) && has(other)
+        };
+        let numbers = self
+            .wires
+            .values()
+            .filter(|wire| between(wire))
+            .map(|wire| wire.number);
+        let last = numbers.max();
+        self.close_wires(|wire| between(wire) && Some(wire.number) == last);
     }
 
     /// Peers among which links are up, by index.
