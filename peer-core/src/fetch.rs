@@ -5,7 +5,7 @@
 //! cancelled. Source: BitTorrent's piece selection (Cohen 2003, sections 2.4.1 to 2.4.4).
 
 use crate::{
-    io::{Code, Progress, ProgressState, Slot},
+    io::{Code, Priority, Progress, ProgressState, Slot},
     policy,
     random::Random,
     rate::Rate,
@@ -19,6 +19,7 @@ use shoal_protocol::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
     sync::Arc,
 };
 
@@ -181,9 +182,21 @@ impl Chunks {
     }
 }
 
+/// How a fetch is treated among others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) priority: Priority,
+    pub(crate) paused: bool,
+}
+
 /// A content that is being fetched.
 #[derive(Debug)]
 pub(crate) struct Fetch {
+    pub(crate) terms: Terms,
+    /// What it got in relation to its share (stride scheduling, Waldspurger 1995).
+    pub(crate) pass: f64,
+    /// The source that was asked last.
+    turn: Option<PeerId>,
     /// `None` until the proof has come.
     pub(crate) chunks: Option<Chunks>,
     pub(crate) sources: BTreeMap<PeerId, Source>,
@@ -209,8 +222,11 @@ pub(crate) struct Fetch {
 }
 
 impl Fetch {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(terms: Terms, pass: f64) -> Self {
         Self {
+            terms,
+            pass,
+            turn: None,
             chunks: None,
             sources: BTreeMap::new(),
             owed: BTreeMap::new(),
@@ -255,41 +271,41 @@ impl Fetch {
         Some(asked + patience.min(policy::PROOF_TIMEOUT))
     }
 
-    /// Chooses chunks to ask for, at most `budget`; each with the source to ask.
-    pub(crate) fn schedule(
+    /// Whether chunks may be asked for.
+    pub(crate) fn is_open(&self) -> bool {
+        self.recorded && self.store_full.is_none() && !self.terms.paused
+    }
+
+    /// Chooses a chunk to ask for and the source to ask, while fewer than `budget` are in
+    /// memory.
+    pub(crate) fn pick(
         &mut self,
         now: Timestamp,
         budget: usize,
         random: &mut Random,
-    ) -> Vec<(PeerId, u32)> {
-        let mut picks = Vec::new();
-        let Some(chunks) = &mut self.chunks else {
-            return picks;
-        };
-        if self.store_full.is_some() || !self.recorded {
-            return picks;
+    ) -> Option<(PeerId, u32)> {
+        let is_open = self.is_open();
+        let chunks = self.chunks.as_mut().filter(|_| is_open)?;
+        if chunks.in_memory() >= budget {
+            return None;
         }
         // Sources take turns, so that a budget that is short is shared.
-        let mut open: Vec<PeerId> = self.sources.keys().copied().collect();
-        while !open.is_empty() {
-            open.retain(|peer| {
-                let Some(source) = self.sources.get_mut(peer) else {
-                    return false;
-                };
-                if source.room(now) == 0 || chunks.in_memory() >= budget {
-                    return false;
-                }
-                let owes = self.owed.entry(*peer).or_default();
-                let Some(index) = chunks.pick(now, source, owes, random) else {
-                    return false;
-                };
-                owes.insert(index);
-                source.asked(now, 1);
-                picks.push((*peer, index));
-                true
-            });
-        }
-        picks
+        let after = self.turn.map_or(Bound::Unbounded, Bound::Excluded);
+        let later = self.sources.range((after, Bound::Unbounded));
+        let turns = later.chain(&self.sources).take(self.sources.len());
+        let turns: Vec<PeerId> = turns.map(|(peer, _)| *peer).collect();
+        turns.into_iter().find_map(|peer| {
+            let source = self.sources.get_mut(&peer)?;
+            if source.room(now) == 0 {
+                return None;
+            }
+            let owes = self.owed.entry(peer).or_default();
+            let index = chunks.pick(now, source, owes, random)?;
+            owes.insert(index);
+            source.asked(now, 1);
+            self.turn = Some(peer);
+            Some((peer, index))
+        })
     }
 
     /// A source no longer owes anything; returns what it owed.
@@ -333,6 +349,7 @@ impl Fetch {
             .is_some_and(|chunks| chunks.in_memory() > 0);
         let (state, reason) = match self.store_full {
             _ if self.is_complete() => (ProgressState::Done, None),
+            _ if self.terms.paused => (ProgressState::Paused, None),
             Some((code, _)) => (ProgressState::Waiting, Some(code)),
             None if usable || busy => (ProgressState::Fetching, None),
             None if !self.searched => (ProgressState::Searching, None),

@@ -41,8 +41,8 @@ pub struct Config {
     pub sync_interval: Duration,
     /// What to fetch without being asked.
     pub replicate: Option<Replicate>,
-    /// Upper limit of what is sent to all peers together, in bytes a second.
-    pub upload_limit: Option<u64>,
+    /// What the traffic may be.
+    pub limits: Limits,
     /// What the store holds for this namespace.
     pub contents: Vec<StoredContent>,
 }
@@ -359,7 +359,31 @@ pub enum Command {
     Fetch {
         /// The content.
         key: ContentKey,
+        /// Its share among others that are fetched; of a fetch that runs it is raised to this.
+        priority: Priority,
+        /// Begins it paused.
+        paused: bool,
     },
+    /// Lets a fetch rest: nothing is asked for until it is resumed, also after the store
+    /// was closed. Answered `Done`.
+    Pause {
+        /// The content.
+        key: ContentKey,
+    },
+    /// Goes on with a fetch that was paused. Answered `Done`.
+    Resume {
+        /// The content.
+        key: ContentKey,
+    },
+    /// Changes the share of a fetch. Answered `Done`.
+    Prioritise {
+        /// The content.
+        key: ContentKey,
+        /// The new share.
+        priority: Priority,
+    },
+    /// Changes limits. Answered `Done`.
+    Limit(Limits),
     /// Stops fetching a content, whoever wanted it; what is held stays. Answered `Done`.
     StopFetch {
         /// The content.
@@ -393,6 +417,30 @@ pub enum Command {
     },
     /// Takes leave of everybody. Answered `Done`; nothing follows.
     Close,
+}
+
+/// The share of a fetch in what comes, among others that want the same line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// A quarter of the usual share.
+    Low,
+    /// As others.
+    #[default]
+    Auto,
+    /// Four times the usual share.
+    High,
+}
+
+/// What the traffic of a peer may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Most bytes a second sent to all peers together; `None`: no limit.
+    pub upload: Option<u64>,
+    /// Most bytes a second fetched from all peers together; `None`: no limit.
+    pub download: Option<u64>,
+    /// Most peers chunks are sent to at a time; `None`: as many as the line has room for.
+    pub upload_slots: Option<u32>,
 }
 
 /// The answer to a call.
@@ -503,6 +551,17 @@ pub struct Error {
     /// For `unreachable`: the kinds of addresses both sides had.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub candidates: Option<Candidates>,
+}
+
+impl Priority {
+    /// Its share, against others.
+    pub(crate) fn weight(self) -> f64 {
+        match self {
+            Self::Low => 0.25,
+            Self::Auto => 1.0,
+            Self::High => 4.0,
+        }
+    }
 }
 
 impl Error {
@@ -646,6 +705,8 @@ pub enum ProgressState {
     Searching,
     /// Bytes are coming.
     Fetching,
+    /// Rests until it is resumed.
+    Paused,
     /// Nothing can be done now; goes on by itself.
     Waiting,
     /// All is held.

@@ -5,6 +5,7 @@
 //! store; [`io`] is its whole seam to the driver that has them. So the same logic runs in a
 //! browser, natively, and in tests on virtual time.
 
+mod allowance;
 mod assembly;
 mod catalogs;
 mod contents;

@@ -232,7 +232,7 @@ impl Links {
 
     /// Links up or on their way.
     pub(crate) fn count(&self) -> usize {
-        self.entries.len()
+        self.by_peer.len()
     }
 
     /// Whether a link to the peer is up or on its way.

@@ -11,6 +11,9 @@ pub(crate) const WINDOW_MIN: usize = 2;
 pub(crate) const WINDOW_MAX: usize = 64;
 /// How much work a source is kept ahead of its fastest answer. Guess: a few round trips.
 pub(crate) const WINDOW_AHEAD: Duration = Duration::from_millis(300);
+/// How often the windows of peers that send for several fetches are shared out anew. Guess:
+/// a few chunks of each.
+pub(crate) const SHARE_INTERVAL: Duration = Duration::from_millis(250);
 /// Chunks in flight and verified but not yet stored, over all fetches: the budget of
 /// memory, whatever the size of a content. 32 MiB.
 pub(crate) const IN_FLIGHT_MAX: usize = 32 * 1024 * 1024 / CHUNK_SIZE;

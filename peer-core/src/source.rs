@@ -20,6 +20,8 @@ pub(crate) struct Source {
     pub(crate) bytes: u64,
     pub(crate) rate: Rate,
     window: usize,
+    /// Bytes a second it is to send for this fetch, where it sends for others as well.
+    share: Option<f64>,
     /// Fastest answer so far: round trip and the source's own work.
     fastest: Option<Duration>,
     /// When it last sent something, or was first asked after being idle.
@@ -36,6 +38,7 @@ impl Source {
             bytes: 0,
             rate: Rate::default(),
             window: policy::WINDOW_START,
+            share: None,
             fastest: None,
             heard: now,
             stalls: 0,
@@ -74,9 +77,21 @@ impl Source {
         let took = now.since(asked);
         let fastest = self.fastest.map_or(took, |fastest| fastest.min(took));
         self.fastest = Some(fastest);
-        let ahead = self.rate.get(now) * (fastest + policy::WINDOW_AHEAD).as_secs_f64();
-        let wanted = (ahead / CHUNK_SIZE as f64).ceil() as usize;
-        self.window = wanted.clamp(policy::WINDOW_MIN, policy::WINDOW_MAX);
+        let chunks = |rate: f64| {
+            let ahead = rate * (fastest + policy::WINDOW_AHEAD).as_secs_f64();
+            ahead / CHUNK_SIZE as f64
+        };
+        let (wanted, least) = match self.share {
+            // Others keep the source busy meanwhile.
+            Some(share) => (chunks(share).round(), 1),
+            None => (chunks(self.rate.get(now)).ceil(), policy::WINDOW_MIN),
+        };
+        self.window = (wanted as usize).clamp(least, policy::WINDOW_MAX);
+    }
+
+    /// Says how many bytes a second it is to send for this fetch; `None`: what it can.
+    pub(crate) fn set_share(&mut self, share: Option<f64>) {
+        self.share = share;
     }
 
     pub(crate) fn released(&mut self, chunks: usize) {

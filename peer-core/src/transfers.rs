@@ -4,8 +4,9 @@
 //! Wishes come out as [`Action`]s.
 
 use crate::{
+    allowance::Allowance,
     assembly::{Added, Assembly},
-    fetch::{Chunks, Fetch},
+    fetch::{Chunks, Fetch, Terms},
     io::{Code, Progress, Slot, StoreError},
     policy,
     random::Random,
@@ -14,7 +15,7 @@ use crate::{
 use shoal_protocol::{
     bits::Bits,
     bulk::{BulkHeader, BulkKind},
-    content::{ContentKey, ContentSize},
+    content::{CHUNK_SIZE, ContentKey, ContentSize},
     control::{ControlMessage, MAX_CHUNKS_PER_REQUEST, RefuseCode},
     id::PeerId,
     proof::{MAX_PROOF_ANSWER, Proof, VerifiedChunk},
@@ -81,16 +82,27 @@ pub(crate) struct Transfers {
     fetches: BTreeMap<ContentKey, Fetch>,
     requests: BTreeMap<u32, Request>,
     next_request: u32,
+    download: Allowance,
+    /// Terms of fetches that have not begun: what is held of them is being looked up.
+    terms: BTreeMap<ContentKey, Terms>,
+    /// Whether there is something to ask for that the limit does not allow yet.
+    held_back: bool,
+    /// When the windows of sources are shared out again among fetches.
+    next_shares: Option<Timestamp>,
     random: Random,
     actions: VecDeque<Action>,
 }
 
 impl Transfers {
-    pub(crate) fn new(random: Random) -> Self {
+    pub(crate) fn new(now: Timestamp, limit: Option<u64>, random: Random) -> Self {
         Self {
             fetches: BTreeMap::new(),
             requests: BTreeMap::new(),
             next_request: 1,
+            download: Allowance::new(now, limit),
+            terms: BTreeMap::new(),
+            held_back: false,
+            next_shares: None,
             random,
             actions: VecDeque::new(),
         }
@@ -100,15 +112,56 @@ impl Transfers {
         self.actions.pop_front()
     }
 
+    /// Changes how much may be fetched, in bytes a second.
+    pub(crate) fn set_limit(&mut self, now: Timestamp, limit: Option<u64>) {
+        self.download.set_limit(now, limit);
+    }
+
+    /// The terms of a fetch that runs or is about to.
+    pub(crate) fn terms(&self, key: ContentKey) -> Option<Terms> {
+        let running = self.fetches.get(&key).map(|fetch| fetch.terms);
+        running.or_else(|| self.terms.get(&key).copied())
+    }
+
+    pub(crate) fn is_paused(&self, key: ContentKey) -> bool {
+        self.terms(key).is_some_and(|terms| terms.paused)
+    }
+
+    /// Changes the terms of a fetch, or says them before it begins.
+    pub(crate) fn set_terms(&mut self, now: Timestamp, key: ContentKey, terms: Terms) {
+        let Some(fetch) = self.fetches.get_mut(&key) else {
+            self.terms.insert(key, terms);
+            return;
+        };
+        let pauses = terms.paused && !fetch.terms.paused;
+        fetch.terms = terms;
+        fetch.changed = true;
+        self.next_shares = Some(now);
+        if pauses {
+            fetch.proof_asked = None;
+            self.take_back(key);
+        }
+    }
+
+    /// The fetch of a content, begun if there is none.
+    fn begin(&mut self, key: ContentKey) -> &mut Fetch {
+        // Who comes late does not get what others got before.
+        let passes = self.fetches.values().map(|fetch| fetch.pass);
+        let pass = passes.reduce(f64::min).unwrap_or_default();
+        let terms = self.terms.remove(&key).unwrap_or_default();
+        let fetch = self.fetches.entry(key);
+        fetch.or_insert_with(|| Fetch::new(terms, pass))
+    }
+
     /// Begins a fetch of which nothing is known yet.
     pub(crate) fn start(&mut self, key: ContentKey) {
-        self.fetches.entry(key).or_insert_with(Fetch::new);
+        self.begin(key);
     }
 
     /// Begins or goes on with a fetch whose proof is in the store.
     pub(crate) fn resume(&mut self, now: Timestamp, proof: Arc<Proof>, slot: Slot, held: Bits) {
         let key = proof.key();
-        let fetch = self.fetches.entry(key).or_insert_with(Fetch::new);
+        let fetch = self.begin(key);
         fetch.chunks = Some(Chunks::new(proof, slot, held));
         fetch.recorded = true;
         self.settle_have(now, key);
@@ -124,10 +177,11 @@ impl Transfers {
 
     /// How many more sources a fetch could use.
     pub(crate) fn sources_wanted(&self, key: ContentKey) -> usize {
-        let has = self
-            .fetches
-            .get(&key)
-            .map_or(0, |fetch| fetch.sources.len());
+        let fetch = self.fetches.get(&key);
+        let has = fetch.map_or(0, |fetch| match fetch.terms.paused {
+            true => usize::MAX,
+            false => fetch.sources.len(),
+        });
         policy::SOURCES_WANTED.saturating_sub(has)
     }
 
@@ -152,6 +206,7 @@ impl Transfers {
 
     /// Ends a fetch; what is held stays.
     pub(crate) fn stop(&mut self, key: ContentKey) {
+        self.terms.remove(&key);
         let Some(fetch) = self.fetches.remove(&key) else {
             return;
         };
@@ -614,7 +669,7 @@ impl Transfers {
                     chunks.not_stored(chunk.index());
                 }
                 fetch.store_full = Some((store_code(&error), now + policy::STORE_RETRY));
-                self.cancel_all(key);
+                self.take_back(key);
             }
         }
         self.write(key);
@@ -670,7 +725,7 @@ impl Transfers {
     }
 
     /// Takes back all that is asked for a content.
-    fn cancel_all(&mut self, key: ContentKey) {
+    fn take_back(&mut self, key: ContentKey) {
         let Some(fetch) = self.fetches.get_mut(&key) else {
             return;
         };
@@ -678,46 +733,100 @@ impl Transfers {
         for peer in peers {
             fetch.release_all(peer);
         }
-        self.cancel(|request| request.key == key && matches!(request.part, RequestPart::Chunks(_)));
+        self.cancel(|request| request.key == key);
     }
 
     /// Asks for what can be asked for now. Called after every input.
     pub(crate) fn schedule(&mut self, now: Timestamp) {
         let keys: Vec<ContentKey> = self.fetches.keys().copied().collect();
-        let share = policy::IN_FLIGHT_MAX / keys.len().max(1);
-        for key in keys {
+        for &key in &keys {
             self.ask_proof(now, key);
-            let Some(fetch) = self.fetches.get_mut(&key) else {
-                continue;
+        }
+        self.share_windows(now);
+        let weight = |fetch: &Fetch| fetch.terms.priority.weight();
+        let open = self.fetches.values().filter(|fetch| fetch.is_open());
+        let total: f64 = open.map(weight).sum();
+        let mut open = keys;
+        open.retain(|key| self.fetches[key].is_open());
+        let mut picks: BTreeMap<(ContentKey, PeerId), Vec<u32>> = BTreeMap::new();
+        while self.download.is_open(now) {
+            // Who got least of its share is next.
+            let by_pass = |a: &&ContentKey, b: &&ContentKey| {
+                self.fetches[*a].pass.total_cmp(&self.fetches[*b].pass)
             };
-            let picks = fetch.schedule(now, share.max(1), &mut self.random);
-            let mut by_peer: BTreeMap<PeerId, Vec<u32>> = BTreeMap::new();
-            for (peer, index) in picks {
-                by_peer.entry(peer).or_default().push(index);
-            }
-            for (peer, indexes) in by_peer {
-                for chunks in indexes.chunks(MAX_CHUNKS_PER_REQUEST) {
-                    let id = self.next_id();
-                    let parts = chunks.iter().map(|index| (*index, None)).collect();
-                    let part = RequestPart::Chunks(parts);
-                    self.requests.insert(
-                        id,
-                        Request {
-                            key,
-                            peer,
-                            asked: now,
-                            part,
-                        },
-                    );
-                    let message = ControlMessage::FetchPeerKeys {
-                        id,
-                        key,
-                        chunks: chunks.to_vec(),
-                    };
-                    self.actions.push_back(Action::Send { peer, message });
+            let Some(&key) = open.iter().min_by(by_pass) else {
+                break;
+            };
+            let Some(fetch) = self.fetches.get_mut(&key) else {
+                break;
+            };
+            let share = policy::IN_FLIGHT_MAX as f64 * weight(fetch) / total;
+            match fetch.pick(now, (share as usize).max(1), &mut self.random) {
+                Some((peer, index)) => {
+                    fetch.pass += 1.0 / weight(fetch);
+                    self.download.take(CHUNK_SIZE);
+                    picks.entry((key, peer)).or_default().push(index);
                 }
+                None => open.retain(|other| *other != key),
             }
         }
+        self.held_back = !open.is_empty();
+        // Who had nothing to take does not save its share up.
+        let waiting = open.iter().map(|key| self.fetches[key].pass);
+        let least = waiting.reduce(f64::min);
+        for (key, fetch) in &mut self.fetches {
+            if !open.contains(key) {
+                fetch.pass = least.map_or(0.0, |least| fetch.pass.max(least));
+            }
+        }
+        for ((key, peer), indexes) in picks {
+            for chunks in indexes.chunks(MAX_CHUNKS_PER_REQUEST) {
+                self.ask_chunks(now, key, peer, chunks);
+            }
+        }
+    }
+
+    /// Shares the windows of sources of several fetches out among these, now and then. Each
+    /// alone would measure what it gets now, and go on with that.
+    fn share_windows(&mut self, now: Timestamp) {
+        if self.next_shares.is_some_and(|next| now < next) {
+            return;
+        }
+        self.next_shares = Some(now + policy::SHARE_INTERVAL);
+        // What comes from each peer for all fetches, and their weights.
+        let mut peers: BTreeMap<PeerId, (f64, f64)> = BTreeMap::new();
+        for fetch in self.fetches.values() {
+            let weight = fetch.terms.priority.weight();
+            let sources = fetch.sources.iter();
+            for (&peer, source) in sources.filter(|(_, source)| source.in_flight > 0) {
+                let (rate, weights) = peers.entry(peer).or_default();
+                *rate += source.rate.get(now);
+                *weights += weight;
+            }
+        }
+        for fetch in self.fetches.values_mut() {
+            let weight = fetch.terms.priority.weight();
+            for (peer, source) in &mut fetch.sources {
+                let share = peers.get(peer).filter(|_| source.in_flight > 0);
+                let share = share.filter(|(_, weights)| *weights > weight);
+                source.set_share(share.map(|(rate, weights)| rate * weight / weights));
+            }
+        }
+    }
+
+    fn ask_chunks(&mut self, now: Timestamp, key: ContentKey, peer: PeerId, chunks: &[u32]) {
+        let id = self.next_id();
+        let parts = chunks.iter().map(|index| (*index, None)).collect();
+        let request = Request {
+            key,
+            peer,
+            asked: now,
+            part: RequestPart::Chunks(parts),
+        };
+        self.requests.insert(id, request);
+        let chunks = chunks.to_vec();
+        let message = ControlMessage::FetchPeerKeys { id, key, chunks };
+        self.actions.push_back(Action::Send { peer, message });
     }
 
     fn ask_proof(&mut self, now: Timestamp, key: ContentKey) {
@@ -725,6 +834,7 @@ impl Transfers {
             return;
         };
         if fetch.chunks.is_some()
+            || fetch.terms.paused
             || fetch.store_full.is_some()
             || fetch.proof_due(now).is_some_and(|due| now < due)
         {
@@ -802,7 +912,9 @@ impl Transfers {
                 .chain(report)
                 .min()
         };
-        self.fetches.values().filter_map(of_fetch).min()
+        let limit = self.download.opens_at().filter(|_| self.held_back);
+        let fetches = self.fetches.values().filter_map(of_fetch);
+        fetches.chain(limit).min()
     }
 
     /// Handles stalls and retries, and reports progress where it is time. Called after

@@ -9,7 +9,7 @@
 //! them at once. Of the chunks a link asked for the one that was sent least goes first, so
 //! that a lone publisher gives each out once before any twice (super-seeding).
 
-use crate::{policy, rate::Rate};
+use crate::{io::Limits, policy, rate::Rate};
 use shoal_protocol::{
     bulk::{BulkHeader, BulkKind, MAX_PAYLOAD},
     content::ContentKey,
@@ -132,6 +132,8 @@ pub(crate) struct Uploads {
     lanes: BTreeMap<LinkId, LinkId>,
     /// Bytes a second for all links together.
     limit: Option<u64>,
+    /// Most links that are served at a time.
+    slots: Option<usize>,
     refilled: Timestamp,
     rate: Rate,
     turns: u64,
@@ -141,17 +143,26 @@ pub(crate) struct Uploads {
 }
 
 impl Uploads {
-    pub(crate) fn new(now: Timestamp, limit: Option<u64>) -> Self {
-        Self {
+    pub(crate) fn new(now: Timestamp, limits: Limits) -> Self {
+        let mut uploads = Self {
             queues: BTreeMap::new(),
             lanes: BTreeMap::new(),
-            limit: limit.map(|limit| limit.max(1)),
+            limit: None,
+            slots: None,
             refilled: now,
             rate: Rate::default(),
             turns: 0,
             finished: VecDeque::new(),
             sent: BTreeMap::new(),
-        }
+        };
+        uploads.set_limits(now, limits);
+        uploads
+    }
+
+    pub(crate) fn set_limits(&mut self, now: Timestamp, limits: Limits) {
+        self.refill(now);
+        self.limit = limits.upload.map(|limit| limit.max(1));
+        self.slots = limits.upload_slots.map(|slots| slots.max(1) as usize);
     }
 
     /// A link has a further lane.
@@ -368,11 +379,15 @@ impl Uploads {
     /// Whether a link may begin with an answer: it waits longest, and few enough are served.
     fn has_turn(&self, now: Timestamp, link: LinkId) -> bool {
         let others = || self.queues.iter().filter(|(other, _)| **other != link);
-        // Those that take long are limited by their own line, and keep nobody waiting.
-        let busy = others()
-            .filter(|(_, queue)| queue.is_busy(now) && now.since(queue.turned) < policy::TURN);
+        // Those that take long are limited by their own line, and keep nobody waiting: but
+        // for the slots, which somebody has set.
+        let is_slow = |queue: &Queue| now.since(queue.turned) >= policy::TURN;
+        let busy = others().filter(|(_, queue)| queue.is_busy(now));
+        let (slow, served): (Vec<_>, Vec<_>) = busy.partition(|(_, queue)| is_slow(queue));
         let more = (self.rate.get(now) / policy::RATE_PER_TURN) as usize;
-        let free = (policy::TURNS + more).saturating_sub(busy.count());
+        let free = (policy::TURNS + more).saturating_sub(served.len());
+        let slots = self.slots.unwrap_or(usize::MAX);
+        let free = free.min(slots.saturating_sub(slow.len() + served.len()));
         let turn = self.queues.get(&link).map_or(0, |queue| queue.turn);
         let earlier = others().filter(|(other, queue)| {
             (queue.turn, **other) < (turn, link) && queue.is_ready() && !queue.is_busy(now)
@@ -422,5 +437,104 @@ impl Uploads {
         least
             .is_finite()
             .then(|| self.refilled + Duration::from_secs_f64((least / share).max(0.001)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: ContentKey = ContentKey::from_hash([7; 32]);
+    const CHUNK: usize = 4 * MAX_PAYLOAD;
+
+    fn link(number: u8) -> LinkId {
+        LinkId([number; 16])
+    }
+
+    /// Uploads with a chunk read for each of some links.
+    fn uploads(now: Timestamp, links: u8, slots: Option<u32>) -> Uploads {
+        let limits = Limits {
+            upload_slots: slots,
+            ..Limits::default()
+        };
+        let mut uploads = Uploads::new(now, limits);
+        for number in 0..links {
+            let part = Part::Chunk(number.into());
+            let wanted = Wanted {
+                request: 1,
+                key: KEY,
+                part,
+            };
+            assert!(uploads.push(link(number), wanted));
+        }
+        while let Some((link, wanted)) = uploads.poll_read() {
+            uploads.read(link, wanted, Arc::new(vec![0; CHUNK]));
+        }
+        uploads
+    }
+
+    /// Lets each link send what it may, and says which did.
+    fn served(uploads: &mut Uploads, now: Timestamp, links: u8) -> Vec<u8> {
+        let mut sends = |number: &u8| {
+            let frames = std::iter::from_fn(|| uploads.poll_frame(now, link(*number)));
+            frames.count() > 0
+        };
+        (0..links).filter(|number| sends(number)).collect()
+    }
+
+    #[test]
+    fn no_more_links_are_served_at_a_time_than_there_are_slots() {
+        let now = Timestamp::from_millis(1_000_000);
+        let mut uploads = uploads(now, 4, Some(1));
+        assert_eq!(served(&mut uploads, now, 4), [0]);
+        // However long it takes.
+        let later = now + policy::TURN * 3;
+        assert_eq!(served(&mut uploads, later, 4), [] as [u8; 0]);
+        uploads.set_buffered(link(0), 0);
+        assert_eq!(served(&mut uploads, later, 4), [0]);
+        uploads.set_buffered(link(0), 0);
+        assert_eq!(served(&mut uploads, later, 4), [1]);
+    }
+
+    #[test]
+    fn a_link_that_takes_long_keeps_nobody_waiting() {
+        let now = Timestamp::from_millis(1_000_000);
+        let mut uploads = uploads(now, 4, None);
+        assert_eq!(served(&mut uploads, now, 4), [0, 1]);
+        let later = now + policy::TURN;
+        assert_eq!(served(&mut uploads, later, 4), [2, 3]);
+    }
+
+    #[test]
+    fn lanes_carry_different_chunks_and_a_broken_one_gives_its_chunk_back() {
+        let now = Timestamp::from_millis(1_000_000);
+        let (own, lane) = (link(0), link(9));
+        let mut uploads = Uploads::new(now, Limits::default());
+        uploads.lane_up(own, lane);
+        for index in 0..2 {
+            let part = Part::Chunk(index);
+            let wanted = Wanted {
+                request: 1,
+                key: KEY,
+                part,
+            };
+            uploads.push(own, wanted);
+            uploads.poll_read();
+            uploads.read(own, wanted, Arc::new(vec![0; CHUNK]));
+        }
+        let index = |frame: Vec<u8>| BulkHeader::decode(&frame).map(|(header, _)| header.index);
+        let first = uploads.poll_frame(now, own).map(index);
+        let second = uploads.poll_frame(now, lane).map(index);
+        assert_eq!((first, second), (Some(Ok(0)), Some(Ok(1))));
+        uploads.link_down(lane);
+        assert_eq!(uploads.poll_frame(now, lane), None);
+        let rest: Vec<_> = std::iter::from_fn(|| {
+            uploads.set_buffered(own, 0);
+            uploads.poll_frame(now, own).map(index)
+        })
+        .collect();
+        // What is left of the first, and all of the second.
+        let chunks = [Ok(0), Ok(0), Ok(0), Ok(1), Ok(1), Ok(1), Ok(1)];
+        assert_eq!(rest, chunks);
     }
 }

@@ -199,7 +199,7 @@ fn a_rule_fetches_what_matches_within_its_budget() {
 fn an_upload_limit_holds_and_is_shared_fairly() {
     let mut network = Network::new(10, 0);
     for _ in 0..2 {
-        network.add_peer(|config| config.upload_limit = Some(1_000_000));
+        network.add_peer(|config| config.limits.upload = Some(1_000_000));
     }
     network.add_peer(|_| {});
     network.add_peer(|_| {});

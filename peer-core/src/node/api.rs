@@ -1,6 +1,7 @@
 //! Calls of the API and their answers.
 
 use super::{NeedsProof, Node, Op, content::store_error};
+use crate::fetch::Terms;
 use crate::{
     contents::describe,
     io::{
@@ -27,7 +28,11 @@ impl Node {
                 self.waiting_publications.push_back((call, size, metadata));
                 self.publish_next();
             }
-            Command::Fetch { key } => {
+            Command::Fetch {
+                key,
+                priority,
+                paused,
+            } => {
                 if let Some(content) = self
                     .contents
                     .get(key)
@@ -38,11 +43,37 @@ impl Node {
                 }
                 let known = self.contents.get(key).is_some() && self.transfers.is_fetching(key);
                 self.fetch_calls.entry(key).or_default().push(call);
+                let running = self.transfers.terms(key);
+                let terms = Terms {
+                    priority: running.map_or(priority, |terms| terms.priority.max(priority)),
+                    paused: running.map_or(paused, |terms| terms.paused),
+                };
+                self.transfers.set_terms(now, key, terms);
                 if known {
                     self.answer_fetch_calls(key);
                 } else if !self.transfers.is_fetching(key) {
                     self.begin_fetch(now, key);
                 }
+            }
+            Command::Pause { key } => {
+                self.set_paused(now, key, true);
+                self.answer(call, Answer::Done);
+            }
+            Command::Resume { key } => {
+                self.set_paused(now, key, false);
+                self.answer(call, Answer::Done);
+            }
+            Command::Prioritise { key, priority } => {
+                if let Some(terms) = self.transfers.terms(key) {
+                    let terms = Terms { priority, ..terms };
+                    self.transfers.set_terms(now, key, terms);
+                }
+                self.answer(call, Answer::Done);
+            }
+            Command::Limit(limits) => {
+                self.uploads.set_limits(now, limits);
+                self.transfers.set_limit(now, limits.download);
+                self.answer(call, Answer::Done);
             }
             Command::StopFetch { key } => {
                 self.stop_fetch(key);
@@ -132,6 +163,31 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// Lets a fetch rest, or go on.
+    fn set_paused(&mut self, now: Timestamp, key: ContentKey, paused: bool) {
+        let running = self.transfers.terms(key);
+        let is_of_use = match self.contents.get(key) {
+            Some(content) if content.held.is_full() => false,
+            Some(content) => running.is_some() || content.wanted == paused,
+            None => running.is_some(),
+        };
+        if !is_of_use {
+            return;
+        }
+        let terms = running.unwrap_or_default();
+        self.transfers
+            .set_terms(now, key, Terms { paused, ..terms });
+        let wanted = !paused;
+        if let Some(content) = self.contents.get_mut(key) {
+            content.wanted = wanted;
+            self.store(Op::Quiet, StoreRequest::SetWanted { key, wanted });
+        }
+        if running.is_none() && wanted {
+            self.begin_fetch(now, key);
+        }
+        self.search_anew(now);
     }
 
     fn stop_fetch(&mut self, key: ContentKey) {

@@ -42,9 +42,10 @@ impl Node {
     pub(super) fn begin_fetch(&mut self, now: Timestamp, key: ContentKey) {
         match self.contents.get_mut(key) {
             Some(content) => {
-                if !content.wanted && !content.held.is_full() {
-                    content.wanted = true;
-                    self.store(Op::Quiet, StoreRequest::SetWanted { key, wanted: true });
+                let wanted = !self.transfers.is_paused(key);
+                if content.wanted != wanted && !content.held.is_full() {
+                    content.wanted = wanted;
+                    self.store(Op::Quiet, StoreRequest::SetWanted { key, wanted });
                 }
                 self.with_proof(key, NeedsProof::Fetch);
             }
@@ -74,7 +75,7 @@ impl Node {
             size,
             metadata,
             held,
-            wanted: true,
+            wanted: !self.transfers.is_paused(key),
         };
         self.contents.cache_proof(proof.clone());
         self.store(

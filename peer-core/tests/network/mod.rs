@@ -212,7 +212,7 @@ impl Network {
             ice_servers: None,
             sync_interval: Duration::from_secs(30),
             replicate: None,
-            upload_limit: None,
+            limits: Limits::default(),
             contents,
         }
     }
@@ -353,7 +353,17 @@ impl Network {
     }
 
     pub fn fetch(&mut self, index: usize, key: ContentKey) -> CallId {
-        self.call(index, Command::Fetch { key })
+        self.fetch_with(index, key, Priority::Auto)
+    }
+
+    pub fn fetch_with(&mut self, index: usize, key: ContentKey, priority: Priority) -> CallId {
+        let paused = false;
+        let fetch = Command::Fetch {
+            key,
+            priority,
+            paused,
+        };
+        self.call(index, fetch)
     }
 
     /// Bytes of a content in a peer's store.
