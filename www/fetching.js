@@ -26,6 +26,8 @@ export class Fetching extends EventTarget {
   chunks;
   /** @type {ShoalError | undefined} */
   error;
+  /** @type {import('./shoal/index.js').Transfer | undefined} */
+  #transfer;
   #peer;
   #key;
   #abort = new AbortController();
@@ -49,12 +51,30 @@ export class Fetching extends EventTarget {
     this.#abort.abort();
   }
 
+  /** Whether it runs and can be told to rest. */
+  get canPause() {
+    return this.#transfer !== undefined && !this.isPaused;
+  }
+
+  get isPaused() {
+    return this.progress.state === 'paused';
+  }
+
+  pause() {
+    this.#transfer?.pause().catch(() => {}); // It is over, and says so itself.
+  }
+
+  resume() {
+    this.#transfer?.resume().catch(() => {});
+  }
+
   async #run() {
     try {
       const transfer = await this.#peer.fetch(this.#key, {
         signal: this.#abort.signal,
         onprogress: (progress) => this.#note(progress),
       });
+      this.#transfer = transfer;
       this.content = transfer.content;
       const chunks = new ChunkSources(transfer.content.size);
       this.chunks = chunks;

@@ -54,7 +54,8 @@ export class HeldRow {
   #arrival = element('div', { class: 'arrival' }, this.#progress, this.#chunks);
 
   #save = button('Save', () => this.#onSave());
-  #goOn = button('Go on', () => this.#help.library.fetch(this.#entry.id), 'primary');
+  #goOn = button('Go on', () => this.#onGoOn(), 'primary');
+  #pause = button('Pause', () => this.#entry.fetching?.pause());
   #retry = button('Try again', () => this.#help.library.retry(this.#entry), 'primary');
   #link = button('Copy link', () => this.#onLink());
   #stop = button('Stop', () => this.#onStop());
@@ -77,7 +78,7 @@ export class HeldRow {
       this.#name,
       element('div', { class: 'row-text' }, this.#facts),
       this.#words,
-      element('div', { class: 'actions' }, this.#save, this.#goOn, this.#retry, this.#link, this.#stop, this.#remove),
+      element('div', { class: 'actions' }, this.#save, this.#goOn, this.#retry, this.#link, this.#pause, this.#stop, this.#remove),
       this.#arrival);
   }
 
@@ -233,13 +234,14 @@ export class HeldRow {
     const running = state === 'queued' || state === 'publishing' || state === 'fetching';
     const focused = document.activeElement;
     this.#save.hidden = state !== 'held';
-    this.#goOn.hidden = state !== 'partial' || Boolean(fetching?.error);
+    this.#goOn.hidden = !fetching?.isPaused && (state !== 'partial' || Boolean(fetching?.error));
+    this.#pause.hidden = !running || !fetching?.canPause;
     this.#retry.hidden = !publishing?.error && !fetching?.error;
     this.#link.hidden = !content.key || Boolean(publishing);
     this.#stop.hidden = !running;
     this.#remove.hidden = running;
     for (const [each, words] of /** @type {[HTMLElement, string][]} */ ([
-      [this.#save, this.#saving ? 'Saving\u2026' : 'Save'], [this.#goOn, 'Go on'], [this.#retry, 'Try again'],
+      [this.#save, this.#saving ? 'Saving\u2026' : 'Save'], [this.#goOn, 'Go on'], [this.#pause, 'Pause'], [this.#retry, 'Try again'],
       [this.#link, this.#copied ? 'Copied' : 'Copy link'], [this.#stop, 'Stop'],
       [this.#remove, publishing ? 'Dismiss' : 'Remove'],
     ])) label(each, words, title);
@@ -280,6 +282,12 @@ export class HeldRow {
       this.#copied = false;
       this.update();
     }, SAID);
+  }
+
+  #onGoOn() {
+    const { id, fetching } = this.#entry;
+    if (fetching?.isPaused) fetching.resume();
+    else this.#help.library.fetch(id);
   }
 
   #onStop() {

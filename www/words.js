@@ -79,6 +79,7 @@ export function reason(error, kind) {
  */
 export function fetchWords(progress, around) {
   if (progress.state === 'done') return { title: 'Held here', tone: 'done' };
+  if (progress.state === 'paused') return { title: 'Paused', text: 'What came is kept and shared.', tone: 'calm' };
   if (progress.state === 'fetching') {
     const { length } = progress.sources.filter(({ rate }) => rate > 0);
     return { title: length > 0 ? `Fetching from ${counted(length, 'peer')}` : 'Fetching', tone: 'busy' };

@@ -131,6 +131,15 @@ export class Connection {
     this.#events.refused(error);
   }
 
+  /**
+   * Changes what it attaches with, for engines to come.
+   *
+   * @param {any} options
+   */
+  setOptions(options) {
+    this.#options = { ...this.#options, ...options };
+  }
+
   /** Asks for a sign of life. */
   ping() {
     this.#post({ id: PING, call: 'ping' });

@@ -101,7 +101,7 @@ export interface Content extends Metadata {
 
 /** How far a fetch or a publication is. */
 export interface Progress {
-  state: 'searching' | 'fetching' | 'waiting' | 'done';
+  state: 'searching' | 'fetching' | 'waiting' | 'paused' | 'done';
   /** Why it waits. It goes on by itself. */
   reason?: Code;
   /** Bytes stored. */
@@ -112,8 +112,36 @@ export interface Progress {
   rate: number;
   /** At this rate. */
   secondsLeft?: number;
-  /** Who it comes from: bytes that were stored, and bytes a second. */
-  sources: { peer: PeerId; bytes: number; rate: number }[];
+  /** Who it comes from. */
+  sources: Source[];
+}
+
+/** A peer a content is fetched from. */
+export interface Source {
+  peer: PeerId;
+  /** Bytes that came from it and were right. */
+  bytes: number;
+  /** Bytes a second, over the last seconds. */
+  rate: number;
+  /** Bytes of the content it holds, as far as known. */
+  held: number;
+  /** Bytes it is asked for and has not sent. */
+  inFlight: number;
+  /** Bytes it may be asked for at a time: follows its rate and the way to it. */
+  window: number;
+}
+
+/** Among fetches that want the same line: `high` gets four times what `auto` does, `low` a quarter. */
+export type Priority = 'high' | 'auto' | 'low';
+
+/** What the traffic of a peer may be. */
+export interface Limits {
+  /** Upper limit of what is sent to all peers together, in bytes a second. */
+  uploadLimit?: number;
+  /** Upper limit of what is fetched from all peers together, in bytes a second. */
+  downloadLimit?: number;
+  /** How many peers chunks are sent to at a time. Default: as many as fill the line. */
+  uploadSlots?: number;
 }
 
 /** Of the connection to the rendezvous. Peers that are linked stay linked while `offline`. */
@@ -121,10 +149,10 @@ export type State = 'connecting' | 'online' | 'offline' | 'closed';
 
 /**
  * Peers that share a store, a rendezvous and a namespace, in one tab or in several, are one:
- * while one of them is open, `iceServers`, `syncInterval`, `replicate` and `uploadLimit` of
- * those that open later have no effect.
+ * while one of them is open, `iceServers`, `syncInterval`, `replicate` and the limits of
+ * those that open later have no effect. Limits can be changed with `setLimits`.
  */
-export interface OpenOptions {
+export interface OpenOptions extends Limits {
   /**
    * The rendezvous server: its address (`https://…`) or that of its socket (`wss://…`).
    * Default: the server the package was loaded from (`…/shoal/index.js`). Where it comes
@@ -153,8 +181,6 @@ export interface OpenOptions {
     /** Bytes that may be fetched. */
     budget: number;
   };
-  /** Upper limit of what is sent to all peers together, in bytes a second. Default: none. */
-  uploadLimit?: number;
   /** Ends opening. */
   signal?: AbortSignal;
 }
@@ -170,6 +196,8 @@ export interface FetchOptions {
   signal?: AbortSignal;
   /** How long to look for a holder, in milliseconds. Default: until there is one. */
   timeout?: number;
+  /** Its share among other fetches. Default `'auto'`. */
+  priority?: Priority;
   /** From the search on, unlike the event `progress` of the transfer. */
   onprogress?(progress: Progress): void;
 }
@@ -180,6 +208,21 @@ export interface PeerInfo {
   linked: boolean;
   /** Round trip of the link, in milliseconds. */
   rtt?: number;
+  /** What goes over the link: chunks and proofs. */
+  link?: LinkStats;
+}
+
+export interface LinkStats {
+  /** Peer connections it has: several where that carries more, as over a long way. */
+  connections: number;
+  /** Bytes that came, since it is up. */
+  received: number;
+  /** Bytes that were sent, since it is up. */
+  sent: number;
+  /** Bytes a second that come, over the last seconds. */
+  receiveRate: number;
+  /** Bytes a second that are sent, over the last seconds. */
+  sendRate: number;
 }
 
 export interface TransferEvents {
@@ -196,6 +239,16 @@ export class Transfer extends EventTarget {
   readonly progress: Progress;
   /** When all is held. Need not be listened to. */
   readonly done: Promise<Content>;
+  /**
+   * Lets the fetch rest until `resume()`, in all tabs; also when the page is opened again,
+   * where `fetch()` goes on with it.
+   */
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+  /** Changes its share among other fetches. */
+  setPriority(priority: Priority): Promise<void>;
+  /** Takes the fetch back, as its `signal` does: `done` rejects with `aborted`. What is held stays. */
+  cancel(): Promise<void>;
   /** The bytes in order, from the store, each chunk as soon as it is held. */
   stream(): ReadableStream<Uint8Array<ArrayBuffer>>;
   /** All bytes, with the content's media type. Large ones do not sit in memory. */
@@ -250,6 +303,8 @@ export class Peer extends EventTarget {
   contents(): Promise<Content[]>;
   /** Stops sharing a content and deletes it. */
   remove(key: Key): Promise<void>;
+  /** Replaces the limits it was opened with; what is left out has none. */
+  setLimits(limits: Limits): Promise<void>;
   /** Takes leave. Running calls are rejected with `closed`. */
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;

@@ -30,12 +30,11 @@ const TEXTS = /** @type {const} */ (['name', 'type', 'title', 'description', 'la
  */
 export function readOptions(options) {
   if (typeof options !== 'object' || options === null) throw invalid('the options are no object');
-  const { rendezvous, namespace = 'public', store = 'shoal', iceServers, worker = true, syncInterval, replicate = 'none', uploadLimit, signal } = options;
+  const { rendezvous, namespace = 'public', store = 'shoal', iceServers, worker = true, syncInterval, replicate = 'none', signal } = options;
   if (typeof namespace !== 'string') throw invalid('`namespace` is no string');
   if (store !== false && (typeof store !== 'string' || store === '')) throw invalid('`store` is neither the name of a database nor false');
   if (typeof worker !== 'boolean') throw invalid('`worker` is neither true nor false');
   checkPositive('syncInterval', syncInterval, 'milliseconds');
-  checkPositive('uploadLimit', uploadLimit, 'bytes a second');
   checkSignal(signal);
   return {
     engine: {
@@ -44,12 +43,35 @@ export function readOptions(options) {
       iceServers: iceServers === undefined ? undefined : readIceServers(iceServers),
       syncInterval,
       replicate: readReplicate(replicate),
-      uploadLimit: uploadLimit ?? null,
+      ...readLimits(options),
     },
     store,
     useWorker: worker,
     signal,
   };
+}
+
+/**
+ * @param {any} limits
+ * @returns {{ uploadLimit: number | null, downloadLimit: number | null, uploadSlots: number | null }}
+ */
+export function readLimits(limits) {
+  if (typeof limits !== 'object' || limits === null) throw invalid('the limits are no object');
+  const { uploadLimit, downloadLimit, uploadSlots } = limits;
+  checkPositive('uploadLimit', uploadLimit, 'bytes a second');
+  checkPositive('downloadLimit', downloadLimit, 'bytes a second');
+  checkPositive('uploadSlots', uploadSlots, 'peers');
+  return { uploadLimit: uploadLimit ?? null, downloadLimit: downloadLimit ?? null, uploadSlots: uploadSlots ?? null };
+}
+
+/**
+ * @param {unknown} priority
+ * @returns {import('./index.js').Priority}
+ */
+export function readPriority(priority) {
+  if (priority === undefined) return 'auto';
+  if (priority !== 'high' && priority !== 'auto' && priority !== 'low') throw invalid("`priority` is none of 'high', 'auto' and 'low'");
+  return priority;
 }
 
 /** Throws where peers cannot be. */

@@ -3,7 +3,8 @@
 import { Connection } from './connection.js';
 import { ShoalError, fromPlain } from './errors.js';
 import {
-  checkCallback, checkSignal, checkSupport, readCallOptions, readData, readKey, readMetadata, readOptions, readTimeout,
+  checkCallback, checkSignal, checkSupport, readCallOptions, readData, readKey, readLimits, readMetadata, readOptions, readPriority,
+  readTimeout,
 } from './options.js';
 import { Tab } from './tab.js';
 import { Transfer } from './transfer.js';
@@ -126,8 +127,9 @@ export class Peer extends EventTarget {
    * @returns {Promise<Transfer>}
    */
   async fetch(key, options) {
-    const { signal, onprogress, timeout } = readCallOptions(options);
+    const { signal, onprogress, timeout, priority } = readCallOptions(options);
     readKey(key);
+    const args = { key, priority: readPriority(priority), paused: false };
     checkSignal(signal);
     checkCallback(onprogress, 'onprogress');
     const patience = readTimeout(timeout);
@@ -135,7 +137,7 @@ export class Peer extends EventTarget {
 
     /** @type {Control | undefined} */
     let control;
-    const call = this.#connection.begin('fetch', { key }, (error) => control?.fail(error));
+    const call = this.#connection.begin('fetch', args, (error) => control?.fail(error));
     const tell = onprogress && guarded(onprogress);
     const stopSearch = this.#search(key, tell);
     const abort = () => call.reject(signal?.reason);
@@ -156,15 +158,16 @@ export class Peer extends EventTarget {
       signal?.removeEventListener('abort', abort);
     }
 
-    const transfer = this.#transfer(key, content, (made) => { control = made; });
+    const end = async () => this.#end(key, call);
+    const transfer = this.#transfer(key, content, args, end, (made) => { control = made; });
     if (tell) transfer.addEventListener('progress', () => tell(transfer.progress));
-    const stop = () => {
+    const aborted = () => {
       control?.fail(signal?.reason);
-      this.#end(key, call);
+      end();
     };
-    signal?.addEventListener('abort', stop);
+    signal?.addEventListener('abort', aborted);
     transfer.done.catch(() => {}).finally(() => {
-      signal?.removeEventListener('abort', stop);
+      signal?.removeEventListener('abort', aborted);
       this.#connection.forget(call);
     });
     return transfer;
@@ -194,6 +197,13 @@ export class Peer extends EventTarget {
   /** @param {string} key */
   async remove(key) {
     await this.#connection.call('remove', { key: readKey(key) });
+  }
+
+  /** @param {import('./index.js').Limits} limits */
+  async setLimits(limits) {
+    const read = readLimits(limits);
+    this.#connection.setOptions(read);
+    await this.#connection.call('limit', read);
   }
 
   async close() {
@@ -234,7 +244,11 @@ export class Peer extends EventTarget {
     searches?.forEach((tell) => tell(progress));
     // A small content may be done with the first that is heard of it.
     const isNew = !running && !searches && !this.#stale.has(key);
-    if (isNew && content) this.#say('transfer', { transfer: this.#transfer(key, content) });
+    if (!isNew || !content) return;
+    /** @type {import('./transfer.js').Terms} */
+    const terms = { key, priority: 'auto', paused: progress.state === 'paused' };
+    const stop = () => this.#connection.call('stopFetch', { key });
+    this.#say('transfer', { transfer: this.#transfer(key, content, terms, stop) });
   }
 
   /** @param {{ content: Content, removed: boolean }} detail */
@@ -251,12 +265,25 @@ export class Peer extends EventTarget {
    *
    * @param {string} key
    * @param {Content} content
+   * @param {import('./transfer.js').Terms} terms what an engine is told that repeats the fetch
+   * @param {() => Promise<void>} stop takes the fetch back
    * @param {(control: Control) => void} [take]
    */
-  #transfer(key, content, take) {
-    /** @param {number} index @param {AbortSignal} signal */
-    const read = (index, signal) => this.#connection.call('read', { key, index }, { signal });
-    return new Transfer(content, this.#progress.get(key), read, (control) => {
+  #transfer(key, content, terms, stop, take) {
+    /** @type {import('./transfer.js').Engine} */
+    const engine = {
+      read: (index, signal) => this.#connection.call('read', { key, index }, { signal }),
+      setPaused: (paused) => {
+        terms.paused = paused;
+        return this.#connection.call(paused ? 'pause' : 'resume', { key });
+      },
+      setPriority: (priority) => {
+        terms.priority = readPriority(priority);
+        return this.#connection.call('prioritise', { key, priority: terms.priority });
+      },
+      stop,
+    };
+    return new Transfer(content, this.#progress.get(key), engine, (control) => {
       take?.(control);
       const running = this.#transfers.get(key) ?? new Set();
       this.#transfers.set(key, running.add(control));

@@ -1,5 +1,7 @@
 /** One fetch: how far it is, and its bytes, read chunk by chunk out of the store. */
 
+import { ShoalError } from './errors.js';
+
 /**
  * @typedef {import('./index.js').Content} Content
  * @typedef {import('./index.js').Progress} Progress
@@ -13,6 +15,20 @@ const CHUNK = 262_144;
 const AHEAD = 4;
 
 /**
+ * What the engine can do for a transfer.
+ *
+ * @typedef {object} Engine
+ * @property {(index: number, signal: AbortSignal) => Promise<ArrayBuffer>} read waits for a chunk
+ * @property {(paused: boolean) => Promise<void>} setPaused
+ * @property {(priority: import('./index.js').Priority) => Promise<void>} setPriority
+ * @property {() => Promise<void>} stop
+ */
+
+/**
+ * @typedef {{ key: string, priority: import('./index.js').Priority, paused: boolean }} Terms
+ */
+
+/**
  * @typedef {object} Control
  * @property {(progress: Progress, content?: Content) => void} update
  * @property {(index: number, peer?: string) => void} chunk
@@ -24,7 +40,7 @@ const AHEAD = 4;
 export class Transfer extends EventTarget {
   #content;
   #progress;
-  #read;
+  #engine;
   /** Rejects when the transfer fails. @type {Promise<Content>} */
   #done;
   #settle = { isOver: false, resolve: (/** @type {Content} */ _) => {}, reject: (/** @type {unknown} */ _) => {} };
@@ -37,14 +53,14 @@ export class Transfer extends EventTarget {
    *
    * @param {Content} content
    * @param {Progress | undefined} progress
-   * @param {(index: number, signal: AbortSignal) => Promise<ArrayBuffer>} read waits for a chunk
+   * @param {Engine} engine
    * @param {(control: Control) => void} take gets what moves it on
    */
-  constructor(content, progress, read, take) {
+  constructor(content, progress, engine, take) {
     super();
     this.#content = content;
     this.#progress = progress ?? { state: 'fetching', held: content.held, size: content.size, rate: 0, sources: [] };
-    this.#read = read;
+    this.#engine = engine;
     this.#done = new Promise((resolve, reject) => Object.assign(this.#settle, { resolve, reject }));
     // Who does not ask how it ended need not be told.
     this.#done.catch(() => {});
@@ -69,6 +85,25 @@ export class Transfer extends EventTarget {
     return this.#done;
   }
 
+  async pause() {
+    if (!this.#settle.isOver) await this.#engine.setPaused(true);
+  }
+
+  async resume() {
+    if (!this.#settle.isOver) await this.#engine.setPaused(false);
+  }
+
+  /** @param {import('./index.js').Priority} priority */
+  async setPriority(priority) {
+    await this.#engine.setPriority(priority);
+  }
+
+  async cancel() {
+    if (this.#settle.isOver) return;
+    this.#fail(new ShoalError('aborted', 'The fetch was cancelled.'));
+    await this.#engine.stop();
+  }
+
   /**
    * The bytes in order, each chunk as soon as it is held.
    *
@@ -84,7 +119,7 @@ export class Transfer extends EventTarget {
     return new ReadableStream({
       pull: async (stream) => {
         while (next < chunks && ahead.length < AHEAD) {
-          const chunk = this.#read(next, signal);
+          const chunk = this.#engine.read(next, signal);
           // The reader hears of it when it comes to this chunk.
           chunk.catch(() => {});
           ahead.push(chunk);

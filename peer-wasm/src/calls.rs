@@ -3,7 +3,7 @@
 use crate::{errors::invalid, rendezvous::socket_url, source::Source};
 use js_sys::{Array, Object, Reflect};
 use serde::de::DeserializeOwned;
-use shoal_peer_core::io::{Code, Command, Error, Replicate};
+use shoal_peer_core::io::{Code, Command, Error, Limits, Priority, Replicate};
 use shoal_protocol::{content::ContentKey, namespace::Namespace, rendezvous::IceServer};
 use std::time::Duration;
 use wasm_bindgen::{JsCast, JsValue};
@@ -23,7 +23,7 @@ pub struct AttachOptions {
     pub ice_servers: Option<Vec<IceServer>>,
     pub sync_interval: Duration,
     pub replicate: Option<Replicate>,
-    pub upload_limit: Option<u64>,
+    pub limits: Limits,
 }
 
 impl AttachOptions {
@@ -54,14 +54,6 @@ impl AttachOptions {
                 _ => return Err(invalid("`syncInterval` is not a number of milliseconds")),
             },
         };
-        let upload_limit = match get(options, "uploadLimit") {
-            None => None,
-            Some(limit) => match limit.as_f64() {
-                Some(f64::INFINITY) => None,
-                Some(limit) if limit >= 0.0 => Some(limit as u64),
-                _ => return Err(invalid("`uploadLimit` is not a number of bytes a second")),
-            },
-        };
         Ok(Self {
             rendezvous,
             namespace,
@@ -70,8 +62,27 @@ impl AttachOptions {
             replicate: get(options, "replicate")
                 .map(|rule| parse(rule, "replicate"))
                 .transpose()?,
-            upload_limit,
+            limits: limits(options)?,
         })
+    }
+}
+
+fn limits(options: &JsValue) -> Result<Limits, Error> {
+    let slots = number(options, "uploadSlots", "a number of peers")?;
+    Ok(Limits {
+        upload: number(options, "uploadLimit", "a number of bytes a second")?,
+        download: number(options, "downloadLimit", "a number of bytes a second")?,
+        upload_slots: slots.map(|slots| slots.min(u32::MAX.into()) as u32),
+    })
+}
+
+/// A limit; infinity is none.
+fn number(options: &JsValue, name: &str, what: &str) -> Result<Option<u64>, Error> {
+    match get(options, name).map(|limit| limit.as_f64()) {
+        None | Some(Some(f64::INFINITY)) => Ok(None),
+        // Casting saturates.
+        Some(Some(limit)) if limit > 0.0 => Ok(Some(limit as u64)),
+        _ => Err(invalid(format!("`{name}` is not {what}"))),
     }
 }
 
@@ -112,7 +123,18 @@ pub fn read(call: &str, args: &JsValue) -> Result<(Command, Option<Source>), Err
             };
             return Ok((command, Some(source)));
         }
-        "fetch" => Command::Fetch { key: key(args)? },
+        "fetch" => Command::Fetch {
+            key: key(args)?,
+            priority: priority(args)?,
+            paused: get(args, "paused").is_some_and(|paused| paused.is_truthy()),
+        },
+        "pause" => Command::Pause { key: key(args)? },
+        "resume" => Command::Resume { key: key(args)? },
+        "prioritise" => Command::Prioritise {
+            key: key(args)?,
+            priority: priority(args)?,
+        },
+        "limit" => Command::Limit(limits(args)?),
         "stopFetch" => Command::StopFetch { key: key(args)? },
         "read" => Command::Read {
             key: key(args)?,
@@ -138,6 +160,11 @@ fn key(args: &JsValue) -> Result<ContentKey, Error> {
     let key = get(args, "key").and_then(|key| key.as_string());
     key.and_then(|key| key.parse().ok())
         .ok_or_else(|| Error::new(Code::InvalidKey, "not a content key (bafkr4i…)"))
+}
+
+fn priority(args: &JsValue) -> Result<Priority, Error> {
+    let priority = get(args, "priority").map(|priority| parse(priority, "priority"));
+    Ok(priority.transpose()?.unwrap_or_default())
 }
 
 fn index(args: &JsValue) -> Result<u32, Error> {

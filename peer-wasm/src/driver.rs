@@ -121,7 +121,7 @@ impl Driver {
             ice_servers: options.ice_servers,
             sync_interval: options.sync_interval,
             replicate: options.replicate,
-            upload_limit: options.upload_limit,
+            limits: options.limits,
             contents,
         };
         *self.node.borrow_mut() = Some(Node::new(self.now(), config));

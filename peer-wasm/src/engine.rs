@@ -44,6 +44,10 @@ export interface AttachOptions {
   replicate?: { match?: { type?: string; keywords?: string[]; peer?: string }; budget: number } | null;
   /** Bytes a second. */
   uploadLimit?: number | null;
+  /** Bytes a second. */
+  downloadLimit?: number | null;
+  /** Peers served at a time. */
+  uploadSlots?: number | null;
 }
 "#;
 

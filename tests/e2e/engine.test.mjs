@@ -141,6 +141,36 @@ test('with a cap on uploads a second fetcher gets a good part from each of two s
   }
 });
 
+test('a fetch keeps to its limit, rests, and its link is told of', async (t) => {
+  const LIMIT = 2 * MIB;
+  const open = (options) => openPeer(browsers.chromium, site, server, { options: { namespace: 'limits', ...options }, until: t });
+  const publisher = await open();
+  const { key, size } = await publisher.publish({ name: 'limited', size: 24 * MIB, seed: 17 });
+  const fetcher = await open({ downloadLimit: LIMIT });
+  await fetcher.start(key);
+  const atLeast = (held) => fetcher.tab.waitFor(
+    (key, held) => window.shoal.progress[key]?.held >= held && performance.now(), { args: [key, held], what: `${held} bytes` });
+  const start = await atLeast(2 * MIB);
+  const end = await atLeast(8 * MIB);
+  const rate = 6 * MIB / (end - start) * 1000;
+  assert.ok(rate > 0.7 * LIMIT && rate < 1.3 * LIMIT, `${rate} bytes a second`);
+  const paused = await fetcher.tab.evaluate(async (key) => {
+    const { peer, transfers } = window.shoal;
+    await transfers[key].pause();
+    await peer.setLimits({});
+    return (await peer.contents())[0].held;
+  }, key);
+  await fetcher.tab.waitFor((key) => window.shoal.progress[key].state === 'paused', { args: [key] });
+  const link = await fetcher.tab.evaluate(async () => (await window.shoal.peer.peers())[0].link);
+  assert.equal(link.connections, 1);
+  assert.ok(link.received >= paused && link.received < paused + 4 * MIB, JSON.stringify([link, paused]));
+  await fetcher.tab.evaluate((key) => window.shoal.transfers[key].resume(), key);
+  await fetcher.finished(key);
+  const { sent } = await publisher.tab.evaluate(async () => (await window.shoal.peer.peers())[0].link);
+  assert.ok(sent >= size && sent < size + 4 * MIB, `${sent} bytes were sent for ${size}`);
+  assert.equal(await fetcher.sha256(key), await publisher.sha256(key));
+});
+
 test('what matches a rule is fetched by itself, within the budget', async (t) => {
   const open = (replicate) => openPeer(browsers.chromium, site, server, { options: { namespace: 'rule', replicate }, until: t });
   const publisher = await open();

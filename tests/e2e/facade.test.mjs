@@ -29,7 +29,7 @@ for (const name of BROWSERS) {
     const refused = await tab.evaluate(() => Promise.all([
       { rendezvous: 'ftp://shoal.example' }, { rendezvous: 'https://user@shoal.example' }, { rendezvous: 'https://' },
       { namespace: 7 }, { store: true }, { store: '' }, { worker: 'yes' }, { syncInterval: 0 }, { syncInterval: '1' },
-      { uploadLimit: -1 }, { iceServers: 'stun:x' }, { iceServers: [{}] }, { iceServers: [null] }, { iceServers: [{ urls: [] }] },
+      { uploadLimit: -1 }, { downloadLimit: '1' }, { uploadSlots: 0 }, { iceServers: 'stun:x' }, { iceServers: [{}] }, { iceServers: [null] }, { iceServers: [{ urls: [] }] },
       { iceServers: [{ urls: 'http://x' }] }, { iceServers: [{ urls: ['stun:x', 'x'] }] }, { iceServers: [{ urls: 'turn:x' }] },
       { iceServers: [{ urls: 'turns:x', username: 'u' }] }, { replicate: 'all' }, { replicate: {} }, { replicate: { budget: 1, match: 'all' } },
       { replicate: { budget: 1, match: { keywords: 'a' } } }, { signal: 'now' }, null,
@@ -96,15 +96,16 @@ for (const name of BROWSERS) {
     }, options);
     const host = new URL(site.url).host;
     assert.deepEqual(await attached({}), {
-      rendezvous: `ws://${host}/v1/socket`, namespace: 'public', replicate: null, uploadLimit: null, store: 'shoal',
+      rendezvous: `ws://${host}/v1/socket`, namespace: 'public', replicate: null, uploadLimit: null,
+      downloadLimit: null, uploadSlots: null, store: 'shoal',
     });
-    const { rendezvous, iceServers, replicate, uploadLimit, store } = await attached({
+    const { rendezvous, iceServers, replicate, uploadLimit, downloadLimit, uploadSlots, store } = await attached({
       rendezvous: 'https://shoal.example', iceServers: [{ urls: 'turn:a', username: 'u', credential: 'c' }],
-      replicate: { budget: 5, match: { type: 'image/' } }, uploadLimit: 100, store: 'other',
+      replicate: { budget: 5, match: { type: 'image/' } }, uploadLimit: 100, downloadLimit: 200, uploadSlots: 3, store: 'other',
     });
-    assert.deepEqual({ rendezvous, iceServers, replicate, uploadLimit, store }, {
+    assert.deepEqual({ rendezvous, iceServers, replicate, uploadLimit, downloadLimit, uploadSlots, store }, {
       rendezvous: 'wss://shoal.example/v1/socket', iceServers: [{ urls: ['turn:a'], username: 'u', credential: 'c' }],
-      replicate: { budget: 5, match: { type: 'image/' } }, uploadLimit: 100, store: 'other',
+      replicate: { budget: 5, match: { type: 'image/' } }, uploadLimit: 100, downloadLimit: 200, uploadSlots: 3, store: 'other',
     });
     assert.equal((await attached({ rendezvous: 'wss://shoal.example/deep/socket?x=1' })).rendezvous, 'wss://shoal.example/deep/socket?x=1');
     assert.equal((await attached({ rendezvous: null, store: false })).rendezvous, null);
@@ -292,6 +293,41 @@ for (const name of BROWSERS) {
     // Not before the last of them let it go.
     const order = await tab.evaluate(() => calls.map(({ call }) => call).filter((call) => call === 'abort' || call === 'stopFetch'));
     assert.deepEqual(order, ['abort', 'abort', 'stopFetch']);
+    tab.assertClean();
+  });
+
+  test(`${name}: a fetch is paused, prioritised and taken back, limits are changed`, async (t) => {
+    const tab = await open(t);
+    const seen = await tab.evaluate(async () => {
+      const peer = await open();
+      const key = 'k600000';
+      calls.length = 0;
+      const transfer = await peer.fetch(key, { priority: 'high' });
+      await transfer.pause();
+      await transfer.resume();
+      await transfer.setPriority('low');
+      await peer.setLimits({ downloadLimit: 5 });
+      const odd = await Promise.all([
+        outcome(peer.fetch(key, { priority: 'now' })), outcome(transfer.setPriority('now')),
+        outcome(peer.setLimits({ uploadLimit: -1 })), outcome(peer.setLimits()),
+      ]);
+      await transfer.cancel();
+      const end = await outcome(transfer.done);
+      // Of what is over there is nothing to be paused.
+      await transfer.pause();
+      await transfer.cancel();
+      await noted(peer);
+      return { odd: odd.map(({ error }) => error.code), end: end.error.code, calls: calls.map(({ call, args }) => [call, args]) };
+    });
+    const key = 'k600000';
+    assert.deepEqual(seen.odd, ['invalid-argument', 'invalid-argument', 'invalid-argument', 'invalid-argument']);
+    assert.equal(seen.end, 'aborted');
+    const told = seen.calls.filter(([call]) => !['ping', 'peers'].includes(call));
+    assert.deepEqual(told.map(([call]) => call), ['fetch', 'pause', 'resume', 'prioritise', 'limit', 'abort', 'stopFetch']);
+    assert.deepEqual(told.slice(0, 5).map(([, args]) => args), [
+      { key, priority: 'high', paused: false }, { key }, { key }, { key, priority: 'low' },
+      { uploadLimit: null, downloadLimit: 5, uploadSlots: null },
+    ]);
     tab.assertClean();
   });
 

@@ -91,6 +91,14 @@ const SCREENS = {
   'offline': { says: [['#status', 'Rendezvous offline'], ['.notice', 'The links to peers keep working'], ['.words', 'Waiting: the rendezvous is offline']] },
   'offline-fetching': { says: [['#status', 'Rendezvous offline'], ['.words', 'Fetching from 2 peers']] },
   'fetching': { says: [['.words', 'Fetching from 3 peers'], ['.numbers', '10 MB/s'], ['.numbers', '28 s left'], ['.chunks summary', 'of 2,800 chunks'], ['.legend', 'MB/s']] },
+  'paused': {
+    scenario: 'fetching',
+    act: async (tab) => {
+      await tab.waitForText('.words', 'Fetching from 3 peers');
+      await click(tab, 'Pause Tidal');
+    },
+    says: [['.words', 'Paused'], ['.words', 'What came is kept and shared.'], ['#held .actions', 'Go on']],
+  },
   'resumed': { says: [['.legend', 'Held before']] },
   'done': { says: [['.words', 'Held here'], ['.chunks summary', '2,800 of 2,800 chunks'], ['#held .actions', 'Save']] },
   'failed': { says: [['.words', 'Not fetched'], ['.words', 'The engine stopped'], ['#held .actions', 'Try again']] },

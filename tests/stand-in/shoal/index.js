@@ -31,6 +31,19 @@ export class Transfer extends EventTarget {
   async blob() {
     return new Blob([`bytes of ${this.content.key}`]);
   }
+
+  async pause() {
+    this.#move({ state: 'paused', rate: 0, secondsLeft: undefined });
+  }
+
+  async resume() {
+    this.#move({ state: 'fetching' });
+  }
+
+  #move(change) {
+    this.progress = { ...this.progress, ...change };
+    this.dispatchEvent(new CustomEvent('progress', { detail: this.progress }));
+  }
 }
 
 export class Peer extends EventTarget {
