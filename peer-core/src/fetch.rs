@@ -1,15 +1,17 @@
 //! Fetching one content: which chunk to ask of whom, and what came of it.
 //!
-//! Rarest first with a seeded tie-break, or first what somebody waits to read; when nothing
-//! is left to ask for, the slowest chunks are asked of a second source, and the loser is
-//! cancelled. Source: BitTorrent's piece selection (Cohen 2003, sections 2.4.1 to 2.4.4).
+//! Rarest first with a seeded tie-break, or first what somebody waits to read. A source that
+//! has nothing else to send is asked for what is late with others, and the losers are
+//! cancelled: nobody waits on the slowest, and no source can keep a chunk by being slow.
+//! Sources: BitTorrent's piece selection (Cohen 2003, sections 2.4.1 to 2.4.4); hedged
+//! requests (Dean and Barroso, "The Tail at Scale", 2013).
 
 use crate::{
     io::{Code, Priority, Progress, ProgressState, Slot},
     policy,
     random::Random,
     rate::Rate,
-    source::Source,
+    source::{Source, Standing},
 };
 use shoal_protocol::{
     bits::Bits,
@@ -21,7 +23,18 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
     sync::Arc,
+    time::Duration,
 };
+
+/// A chunk that was asked for.
+#[derive(Debug)]
+struct Asked {
+    /// Of how many sources.
+    copies: u8,
+    /// When the last of them was asked, and how long what it is asked for may take.
+    since: Timestamp,
+    patience: Duration,
+}
 
 /// The chunk-wise part of a fetch: begins when the proof is known.
 #[derive(Debug)]
@@ -32,8 +45,7 @@ pub(crate) struct Chunks {
     pub(crate) held: Bits,
     /// Neither held, nor being stored, nor asked for.
     free: Bits,
-    /// Asked for: how many sources, and since when.
-    asked: BTreeMap<u32, (u8, Timestamp)>,
+    asked: BTreeMap<u32, Asked>,
     /// Verified, waiting for a store transaction.
     pub(crate) ready: Vec<(VerifiedChunk, PeerId)>,
     /// In a store transaction.
@@ -76,9 +88,9 @@ impl Chunks {
 
     /// A source no longer owes a chunk.
     pub(crate) fn release(&mut self, index: u32) {
-        if let Some((copies, _)) = self.asked.get_mut(&index) {
-            *copies -= 1;
-            if *copies == 0 {
+        if let Some(asked) = self.asked.get_mut(&index) {
+            asked.copies -= 1;
+            if asked.copies == 0 {
                 self.asked.remove(&index);
                 self.free.insert(index);
             }
@@ -114,48 +126,61 @@ impl Chunks {
         }
     }
 
-    /// Chooses the next chunk to ask of a source, and notes that it is asked for.
+    /// Chooses the next chunk to ask of a source, and notes that it is asked for. Without
+    /// room in memory only what is asked for already. If there is none, says when there may be.
     fn pick(
         &mut self,
         now: Timestamp,
         source: &Source,
         owes: &BTreeSet<u32>,
+        has_room: bool,
         random: &mut Random,
-    ) -> Option<u32> {
-        let have = source.have.as_ref()?;
+    ) -> Result<u32, Option<Timestamp>> {
+        let have = source.have.as_ref().ok_or(None)?;
         let wanted = |index: &u32| self.free.contains(*index) && have.contains(*index);
-        let index = self
-            .urgent
-            .iter()
-            .copied()
-            .find(wanted)
-            .or_else(|| self.rarest(have, random));
-        if let Some(index) = index {
+        let urgent = self.urgent.iter().copied().find(wanted);
+        let free = match has_room {
+            true if urgent.is_some() => urgent,
+            true if source.is_late(now) || !self.late_urgent(now, source, owes) => {
+                self.rarest(have, random)
+            }
+            _ => None,
+        };
+        if let Some(index) = free {
             self.free.remove(index);
-            self.asked.insert(index, (1, now));
-            return Some(index);
+            self.ask(now, index, source);
+            return Ok(index);
         }
-        // What is asked for may wait in a long queue, or with somebody slow.
-        let patience = if self.free.is_empty() {
-            policy::HEDGE_LAST
-        } else {
-            policy::HEDGE
-        };
-        let open = |(index, (copies, since)): &(&u32, &(u8, Timestamp))| {
-            *copies < policy::COPIES_MAX
-                && *since + patience <= now
-                && have.contains(**index)
-                && !owes.contains(*index)
-        };
-        let (&index, _) = self
-            .asked
-            .iter()
-            .filter(open)
-            .min_by_key(|(_, (_, since))| *since)?;
-        if let Some((copies, _)) = self.asked.get_mut(&index) {
-            *copies += 1;
+        // Who is late itself is no help.
+        if source.is_late(now) {
+            return Err(None);
         }
-        Some(index)
+        let asked = self.asked.iter().map(|(index, asked)| (*index, asked));
+        let (due, _, index) =
+            late(asked, source, owes, &self.urgent, self.free.is_empty()).ok_or(None)?;
+        if now < due {
+            return Err(Some(due));
+        }
+        self.ask(now, index, source);
+        Ok(index)
+    }
+
+    fn ask(&mut self, now: Timestamp, index: u32, source: &Source) {
+        let before = self.asked.get(&index).map_or(0, |asked| asked.copies);
+        let asked = Asked {
+            copies: before.saturating_add(1),
+            since: now,
+            patience: source.patience(),
+        };
+        self.asked.insert(index, asked);
+    }
+
+    /// Whether somebody waits to read a chunk that is late with another source.
+    fn late_urgent(&self, now: Timestamp, source: &Source, owes: &BTreeSet<u32>) -> bool {
+        let asked = self.urgent.iter();
+        let asked = asked.filter_map(|index| Some((*index, self.asked.get(index)?)));
+        late(asked, source, owes, &self.urgent, self.free.is_empty())
+            .is_some_and(|(due, ..)| due <= now)
     }
 
     fn rarest(&self, have: &Bits, random: &mut Random) -> Option<u32> {
@@ -182,6 +207,33 @@ impl Chunks {
     }
 }
 
+/// Which of the chunks that others were asked for this source could be asked for first, and
+/// when: once it could have answered, later while the fetch does not yet end with them, and
+/// later with each source that was asked.
+fn late<'a>(
+    asked: impl Iterator<Item = (u32, &'a Asked)>,
+    source: &Source,
+    owes: &BTreeSet<u32>,
+    urgent: &BTreeSet<u32>,
+    ends: bool,
+) -> Option<(Timestamp, bool, u32)> {
+    let have = source.have.as_ref()?;
+    let patience = source.patience();
+    asked
+        .filter(|(index, _)| have.contains(*index) && !owes.contains(index))
+        .map(|(index, asked)| {
+            let patience = match ends || urgent.contains(&index) {
+                true => patience,
+                false => patience * policy::HEDGE_EARLY,
+            };
+            let most = patience * policy::HEDGE_SPREAD;
+            let patience = asked.patience.clamp(patience, most);
+            let due = asked.since + patience * (1 << asked.copies.saturating_sub(2).min(8));
+            (due, !urgent.contains(&index), index)
+        })
+        .min()
+}
+
 /// How a fetch is treated among others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Terms {
@@ -200,6 +252,10 @@ pub(crate) struct Fetch {
     /// `None` until the proof has come.
     pub(crate) chunks: Option<Chunks>,
     pub(crate) sources: BTreeMap<PeerId, Source>,
+    /// Sources that failed and went away.
+    pub(crate) former: BTreeMap<PeerId, Standing>,
+    /// When a chunk becomes late for a source that has room.
+    pub(crate) late_at: Option<Timestamp>,
     /// Which chunks each source owes.
     pub(crate) owed: BTreeMap<PeerId, BTreeSet<u32>>,
     /// The last chunk, which came with the proof, until the content is recorded.
@@ -208,9 +264,11 @@ pub(crate) struct Fetch {
     pub(crate) recorded: bool,
     /// Whom the proof was asked of last, and when.
     pub(crate) proof_asked: Option<(PeerId, Timestamp)>,
-    /// How often others were asked before, and whether the answer has begun to come.
-    pub(crate) proof_tries: u32,
-    pub(crate) proof_begun: bool,
+    /// Who was asked in this round, how many rounds there were before, and when something
+    /// new of the answer came last.
+    pub(crate) proof_tried: BTreeSet<PeerId>,
+    pub(crate) proof_rounds: u32,
+    pub(crate) proof_heard: Option<Timestamp>,
     /// The store does not take chunks, until then.
     pub(crate) store_full: Option<(Code, Timestamp)>,
     /// Whether somebody was asked who holds it, and why there is nobody.
@@ -229,12 +287,15 @@ impl Fetch {
             turn: None,
             chunks: None,
             sources: BTreeMap::new(),
+            former: BTreeMap::new(),
+            late_at: None,
             owed: BTreeMap::new(),
             last: None,
             recorded: false,
             proof_asked: None,
-            proof_tries: 0,
-            proof_begun: false,
+            proof_tried: BTreeSet::new(),
+            proof_rounds: 0,
+            proof_heard: None,
             store_full: None,
             searched: false,
             trouble: Code::NotHeld,
@@ -263,12 +324,15 @@ impl Fetch {
     pub(crate) fn proof_due(&self, now: Timestamp) -> Option<Timestamp> {
         let (peer, asked) = self.proof_asked?;
         let has_other = self.can_prove(now).any(|other| other != peer);
-        let patience = match has_other && !self.proof_begun {
-            // Longer each time: who is asked again is last in the queue again.
-            true => policy::PROOF_HEDGE * (1 << self.proof_tries.min(8)),
-            false => policy::PROOF_TIMEOUT,
-        };
-        Some(asked + patience.min(policy::PROOF_TIMEOUT))
+        let last = asked + policy::PROOF_TIMEOUT;
+        // Longer in each round: who is asked again is last in the queue again.
+        let patience = policy::PROOF_HEDGE * (1 << self.proof_rounds.min(8));
+        let heard = self.proof_heard.unwrap_or(asked);
+        Some(if has_other {
+            last.min(heard + patience)
+        } else {
+            last
+        })
     }
 
     /// Whether chunks may be asked for.
@@ -276,35 +340,48 @@ impl Fetch {
         self.recorded && self.store_full.is_none() && !self.terms.paused
     }
 
-    /// Chooses a chunk to ask for and the source to ask, while fewer than `budget` are in
-    /// memory.
+    /// Chooses a chunk to ask for and the source to ask, none of those that are `draining`,
+    /// while fewer than `budget` are in memory.
     pub(crate) fn pick(
         &mut self,
         now: Timestamp,
         budget: usize,
+        draining: &BTreeMap<PeerId, Timestamp>,
         random: &mut Random,
     ) -> Option<(PeerId, u32)> {
+        self.late_at = None;
         let is_open = self.is_open();
         let chunks = self.chunks.as_mut().filter(|_| is_open)?;
-        if chunks.in_memory() >= budget {
-            return None;
-        }
+        // What somebody owes who sends nothing must not keep others from sending.
+        let resting = self
+            .sources
+            .values()
+            .filter(|source| source.is_resting(now));
+        let budget = budget + resting.map(|source| source.in_flight).sum::<usize>();
         // Sources take turns, so that a budget that is short is shared.
         let after = self.turn.map_or(Bound::Unbounded, Bound::Excluded);
         let later = self.sources.range((after, Bound::Unbounded));
         let turns = later.chain(&self.sources).take(self.sources.len());
         let turns: Vec<PeerId> = turns.map(|(peer, _)| *peer).collect();
+        let has_room = chunks.in_memory() < budget;
         turns.into_iter().find_map(|peer| {
             let source = self.sources.get_mut(&peer)?;
-            if source.room(now) == 0 {
+            if source.room(now) == 0 || draining.contains_key(&peer) {
                 return None;
             }
             let owes = self.owed.entry(peer).or_default();
-            let index = chunks.pick(now, source, owes, random)?;
-            owes.insert(index);
-            source.asked(now, 1);
-            self.turn = Some(peer);
-            Some((peer, index))
+            match chunks.pick(now, source, owes, has_room, random) {
+                Ok(index) => {
+                    owes.insert(index);
+                    source.asked(now, 1);
+                    self.turn = Some(peer);
+                    Some((peer, index))
+                }
+                Err(later) => {
+                    self.late_at = self.late_at.into_iter().chain(later).min();
+                    None
+                }
+            }
         })
     }
 
@@ -335,7 +412,7 @@ impl Fetch {
         let rate = self.rate.get(now);
         let usable = self.sources.values().any(|source| match &self.chunks {
             Some(chunks) => {
-                source.in_flight > 0
+                source.in_flight > 0 && !source.is_resting(now)
                     || source
                         .have
                         .as_ref()

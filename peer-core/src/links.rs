@@ -43,6 +43,11 @@ const BAN: Duration = Duration::from_secs(3600);
 const PING_AFTER: Duration = Duration::from_secs(10);
 /// A link on which nothing came for so long is given up. Guess: three pings.
 const DEAD_AFTER: Duration = Duration::from_secs(30);
+/// A link that ends sooner after it came up was of no use. Guess.
+const STEADY: Duration = Duration::from_secs(10);
+/// Useless links in a row after which a peer has to wait out its back-off, whatever it does.
+/// Guess: a page that is reloaded and a network that changes make fewer.
+const DROPS: u32 = 3;
 /// Most links remembered against replays, and of one peer. A minute's worth of honest use
 /// is far below. Guess.
 const MAX_SEEN: usize = 4096;
@@ -91,6 +96,7 @@ struct Entry {
     link: Link,
     /// The link it is a lane of.
     lane_of: Option<LinkId>,
+    up_since: Option<Timestamp>,
     last_heard: Timestamp,
     pinged: Option<(u32, Timestamp)>,
     traffic: Traffic,
@@ -114,6 +120,8 @@ pub(crate) struct Traffic {
 #[derive(Default)]
 struct Record {
     failures: u32,
+    /// Links in a row that came up and soon ended.
+    drops: u32,
     not_before: Option<Timestamp>,
     banned_until: Option<Timestamp>,
 }
@@ -126,6 +134,8 @@ pub(crate) struct Links {
     records: BTreeMap<PeerId, Record>,
     /// Links that were asked for, against replays, with when they may be forgotten.
     seen: BTreeMap<LinkId, (PeerId, UnixMillis)>,
+    /// Whether others are given the lanes they ask for.
+    pub(crate) gives_lanes: bool,
     ping: u32,
     random: Random,
     actions: VecDeque<Action>,
@@ -142,6 +152,7 @@ impl Links {
             by_peer: BTreeMap::new(),
             records: BTreeMap::new(),
             seen: BTreeMap::new(),
+            gives_lanes: true,
             ping: 0,
             random,
             actions: VecDeque::new(),
@@ -333,8 +344,17 @@ impl Links {
     pub(crate) fn peer_came(&mut self, peer: PeerId) {
         if let Some(record) = self.records.get_mut(&peer) {
             record.failures = 0;
-            record.not_before = None;
+            if record.drops < DROPS {
+                record.not_before = None;
+            }
         }
+    }
+
+    /// Whether the peer came and went so often that it has to wait.
+    fn is_dropping(&self, now: Timestamp, peer: PeerId) -> bool {
+        self.records.get(&peer).is_some_and(|record| {
+            record.drops >= DROPS && record.not_before.is_some_and(|time| now < time)
+        })
     }
 
     /// Takes a signal; `over` is the link it came over, unless it was the rendezvous that
@@ -400,7 +420,7 @@ impl Links {
         }
         if let Some(link) = lane_of {
             // A lane that is not accepted is not waited for: there is the link.
-            if self.can_add_lane(link) {
+            if self.gives_lanes && self.can_add_lane(link) {
                 let nonce = Nonce(self.random.bytes());
                 let lane = Link::accept(now, self.own, nonce, signal);
                 self.insert(now, lane, lane_of);
@@ -417,7 +437,11 @@ impl Links {
                 return;
             }
             // Theirs is the one, or they lost the link this side still believes in.
+            self.ended(now, id);
             self.close(id);
+        }
+        if self.is_dropping(now, signal.from) {
+            return self.refuse(now, signal, Refusal::Limit);
         }
         if self.entries.len() >= MAX_LINKS {
             return self.refuse(now, signal, Refusal::Limit);
@@ -583,6 +607,7 @@ impl Links {
             Entry {
                 link,
                 lane_of,
+                up_since: None,
                 last_heard: now,
                 pinged: None,
                 traffic: Traffic::default(),
@@ -613,6 +638,7 @@ impl Links {
                 }
                 (LinkAction::Up, None) => {
                     up = true;
+                    entry.up_since = Some(now);
                     entry.last_heard = now;
                     Action::Up { link: id, peer }
                 }
@@ -648,18 +674,45 @@ impl Links {
         let (peer, was_up, candidates) =
             (entry.link.peer, entry.link.is_up(), entry.link.candidates());
         let is_lane = entry.lane_of.is_some();
-        self.close(id);
         if is_lane {
-            return;
+            return self.close(id);
         }
-        let failures = self.records.get(&peer).map_or(0, |record| record.failures);
-        let wait = self.random.backoff(BACKOFF_BASE, failures, BACKOFF_MAX);
-        let record = self.record(peer);
-        record.failures = record.failures.saturating_add(u32::from(!was_up));
-        record.not_before = Some(now + wait);
+        self.ended(now, id);
+        self.close(id);
+        if !was_up {
+            self.back_off(now, peer);
+            let record = self.record(peer);
+            record.failures = record.failures.saturating_add(1);
+        }
         if let Some(error) = explain(peer, was_up, &failure, candidates) {
             self.actions.push_back(Action::Failed(error));
         }
+    }
+
+    /// Remembers how long a link was up, and waits the longer for the next one, the more of
+    /// them soon ended.
+    fn ended(&mut self, now: Timestamp, id: LinkId) {
+        let Some(entry) = self.entries.get(&id) else {
+            return;
+        };
+        let Some(up_since) = entry.up_since else {
+            return;
+        };
+        let peer = entry.link.peer;
+        let record = self.record(peer);
+        record.drops = match now.since(up_since) < STEADY {
+            true => record.drops.saturating_add(1),
+            false => 0,
+        };
+        self.back_off(now, peer);
+    }
+
+    fn back_off(&mut self, now: Timestamp, peer: PeerId) {
+        let record = self.record(peer);
+        // One useless link says little.
+        let failures = record.failures + record.drops.saturating_sub(1);
+        let wait = self.random.backoff(BACKOFF_BASE, failures, BACKOFF_MAX);
+        self.record(peer).not_before = Some(now + wait);
     }
 
     fn close(&mut self, id: LinkId) {

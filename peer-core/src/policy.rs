@@ -22,21 +22,36 @@ pub(crate) const IN_FLIGHT_MAX: usize = 32 * 1024 * 1024 / CHUNK_SIZE;
 pub(crate) const WRITES_MAX: usize = 4;
 /// Chunks looked at to find the rarest. Exact below 128 MiB, a random sample above.
 pub(crate) const RAREST_SAMPLE: usize = 512;
-/// Sources that may be asked for the same chunk when nothing else is left to ask for.
-pub(crate) const COPIES_MAX: u8 = 2;
-/// How long a chunk that was asked for may take before another source is asked for it as
-/// well: while there is other work, and when nothing else is left. Guess.
-pub(crate) const HEDGE: Duration = Duration::from_secs(3);
-pub(crate) const HEDGE_LAST: Duration = Duration::from_millis(300);
-/// A source that sent nothing for so long, or four times its usual answer, has stalled:
-/// others are asked for what it owes.
+/// A chunk is late, and is asked of a source with nothing else to do, once that source would
+/// have answered so often since. Whoever took that long will hardly be done within one more
+/// answer, whether slow, stalled or lying. Twice that for the fourth to be asked, and so on.
+pub(crate) const HEDGE: u32 = 2;
+/// Whose queue is longer is given its own time, up to this many times the other's: in a
+/// crowd everybody's queue is long, and second copies would only make it longer.
+pub(crate) const HEDGE_SPREAD: u32 = 2;
+/// So many times longer while others are still to be asked for: nothing waits for it yet, and
+/// in a crowd the line of whoever is asked is better used for another.
+pub(crate) const HEDGE_EARLY: u32 = 4;
+/// A chunk is never late before this. Guess: above what a busy page adds to a round trip.
+pub(crate) const HEDGE_MIN: Duration = Duration::from_millis(100);
+/// When a chunk is late as long as nothing is known of the source that could be asked. Guess.
+pub(crate) const HEDGE_START: Duration = Duration::from_millis(300);
+/// A source that sent nothing new for so long, or four times its usual answer, has stalled:
+/// it is asked for no more until it sends, and what it owes takes no room.
 pub(crate) const STALL_MIN: Duration = Duration::from_secs(2);
 /// No answer is waited for longer than this.
 pub(crate) const STALL_MAX: Duration = Duration::from_secs(10);
-/// How often a source may stall in a row before it rests.
-pub(crate) const STALLS: u32 = 3;
-/// How long a source rests that stalled or refused.
+/// How often in a row a source may decline or go away owing something before it rests.
+pub(crate) const DECLINES: u32 = 3;
+/// How long a source rests that stalled or refused; then it is asked anew. Doubles each time
+/// until a chunk comes. Guess: a frame of 64 KiB comes within it at 5 kB/s.
 pub(crate) const REST: Duration = Duration::from_secs(15);
+pub(crate) const REST_MAX: Duration = Duration::from_secs(240);
+/// Sources of a fetch that went away and are remembered with their failures. Guess.
+pub(crate) const FORMER_MAX: usize = 256;
+/// A source from which no chunk came for so long takes no place among those that are wanted.
+/// Guess: above the pauses of an honest one.
+pub(crate) const PLACE: Duration = Duration::from_secs(5);
 /// How long a proof answer may take before another source is asked instead, if there is one:
 /// with the proof comes a whole chunk. Guess.
 pub(crate) const PROOF_HEDGE: Duration = Duration::from_millis(500);
@@ -55,6 +70,8 @@ pub(crate) const CHANNEL_AHEAD: Duration = Duration::from_millis(50);
 /// fires in Chromium (js-libp2p, pull request 2628).
 pub(crate) const HIGH_WATER_MIN: usize = 2 * 64 * 1024;
 pub(crate) const HIGH_WATER_MAX: usize = 1024 * 1024;
+/// A link so many times slower than another is not held to share its line. Guess.
+pub(crate) const UNLIKE: f64 = 8.0;
 /// Links that are served at a time, at least.
 pub(crate) const TURNS: usize = 2;
 /// Bytes a second sent in all for which one more link is served. A connection over 40 ms
@@ -74,6 +91,8 @@ pub(crate) const LANE_ROUNDS: u32 = 6;
 pub(crate) const LANE_GAIN: f64 = 1.3;
 /// How long lanes are not tried again where they did not pay.
 pub(crate) const LANE_REST: Duration = Duration::from_secs(60);
+/// How long is waited for what a peer owes before its lanes are closed. Guess: some answers.
+pub(crate) const LANE_DRAIN: Duration = Duration::from_secs(2);
 /// Lanes over which nothing was asked for so long are closed.
 pub(crate) const LANE_IDLE: Duration = Duration::from_secs(10);
 /// Round trip below which one connection fills any line: its window of some hundred
@@ -81,5 +100,6 @@ pub(crate) const LANE_IDLE: Duration = Duration::from_secs(10);
 pub(crate) const LANE_RTT_MIN: Duration = Duration::from_millis(10);
 /// Bytes a second below which it is the source's line that limits, not the window.
 pub(crate) const LANE_RATE_MIN: f64 = 400e3;
-/// With more sources than this at a time their links are lanes enough.
+/// With more sources than this at a time their links are lanes enough; who sends to more
+/// gives nobody lanes.
 pub(crate) const LANE_SOURCES: usize = 3;

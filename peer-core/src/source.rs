@@ -1,4 +1,7 @@
 //! One source of one fetch: what it holds, how fast it is, how much to ask of it.
+//!
+//! Only what brings a fetch on counts in favour of a source: new bytes keep it from stalling,
+//! a right chunk clears its failures. Bytes that came before, and coming back, do not.
 
 use crate::{fetch::held_bytes, io::SourceProgress, policy, rate::Rate};
 use shoal_protocol::{
@@ -8,6 +11,34 @@ use shoal_protocol::{
     time::Timestamp,
 };
 use std::time::Duration;
+
+/// How a source failed lately. Outlives its link, so that nobody mends it by coming back.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Standing {
+    /// Failures since its last right chunk.
+    failures: u32,
+    resting_until: Option<Timestamp>,
+}
+
+impl Standing {
+    pub(crate) fn is_clear(&self) -> bool {
+        self.failures == 0
+    }
+
+    fn rest(&mut self, now: Timestamp) {
+        self.failures += 1;
+        let rest = policy::REST * (1 << (self.failures - 1).min(8));
+        self.resting_until = Some(now + rest.min(policy::REST_MAX));
+    }
+
+    /// It did not give what it was asked for: it rests if that goes on.
+    fn decline(&mut self, now: Timestamp) {
+        match self.failures + 1 < policy::DECLINES {
+            true => self.failures += 1,
+            false => self.rest(now),
+        }
+    }
+}
 
 /// A peer that is asked for chunks of a content.
 #[derive(Debug)]
@@ -24,34 +55,51 @@ pub(crate) struct Source {
     share: Option<f64>,
     /// Fastest answer so far: round trip and the source's own work.
     fastest: Option<Duration>,
-    /// When it last sent something, or was first asked after being idle.
+    /// Smoothed time between two answers while it had work.
+    pace: Duration,
+    /// When it last sent a right chunk, or became a source.
+    answered: Timestamp,
+    /// When it last sent something new, or was first asked after being idle.
     heard: Timestamp,
-    stalls: u32,
-    resting_until: Option<Timestamp>,
+    standing: Standing,
 }
 
 impl Source {
-    pub(crate) fn new(now: Timestamp) -> Self {
+    pub(crate) fn new(now: Timestamp, standing: Standing) -> Self {
         Self {
             have: None,
             in_flight: 0,
             bytes: 0,
             rate: Rate::default(),
-            window: policy::WINDOW_START,
+            window: if standing.is_clear() {
+                policy::WINDOW_START
+            } else {
+                1
+            },
             share: None,
             fastest: None,
+            pace: Duration::ZERO,
+            answered: now,
             heard: now,
-            stalls: 0,
-            resting_until: None,
+            standing,
         }
     }
 
     /// How many more chunks may be asked of it now.
     pub(crate) fn room(&self, now: Timestamp) -> usize {
-        if self.resting_until.is_some_and(|until| now < until) {
+        if self.is_resting(now) {
             return 0;
         }
         self.window.saturating_sub(self.in_flight)
+    }
+
+    pub(crate) fn is_resting(&self, now: Timestamp) -> bool {
+        self.rests_until().is_some_and(|until| now < until)
+    }
+
+    /// Whether it takes one of the places for sources.
+    pub(crate) fn is_of_use(&self, now: Timestamp) -> bool {
+        !self.is_resting(now) && now.since(self.answered) < policy::PLACE
     }
 
     pub(crate) fn asked(&mut self, now: Timestamp, chunks: usize) {
@@ -61,20 +109,26 @@ impl Source {
         self.in_flight += chunks;
     }
 
-    /// Bytes arrived, whatever they are worth.
+    /// Bytes arrived that were missing.
     pub(crate) fn heard(&mut self, now: Timestamp) {
         self.heard = now;
-        self.stalls = 0;
-        self.resting_until = None;
+        self.standing.resting_until = None;
     }
 
     /// A chunk was right. The window follows bandwidth times delay: what the source sends
     /// in the time of its fastest answer and a little more.
     pub(crate) fn answered(&mut self, now: Timestamp, bytes: u64, asked: Timestamp) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+        self.standing = Standing::default();
         self.bytes += bytes;
         self.rate.add(now, bytes);
         let took = now.since(asked);
+        let pace = took.min(now.since(self.answered));
+        self.pace = match self.fastest {
+            // Weighs the newest as TCP does a round trip (RFC 6298, section 2, doubled).
+            Some(_) => (self.pace * 3 + pace) / 4,
+            None => pace,
+        };
+        self.answered = now;
         let fastest = self.fastest.map_or(took, |fastest| fastest.min(took));
         self.fastest = Some(fastest);
         let chunks = |rate: f64| {
@@ -94,29 +148,49 @@ impl Source {
         self.share = share;
     }
 
+    /// How long others may take for a chunk that this source could be asked for as well.
+    pub(crate) fn patience(&self) -> Duration {
+        let Some(fastest) = self.fastest else {
+            return policy::HEDGE_START;
+        };
+        let answer = fastest.max(self.pace) + self.pace * self.in_flight as u32;
+        (answer * policy::HEDGE).max(policy::HEDGE_MIN)
+    }
+
+    /// Whether it sends nothing new for longer than that.
+    pub(crate) fn is_late(&self, now: Timestamp) -> bool {
+        self.in_flight > 0 && self.heard + self.patience() <= now
+    }
+
     pub(crate) fn released(&mut self, chunks: usize) {
         self.in_flight = self.in_flight.saturating_sub(chunks);
     }
 
-    /// When it has stalled, if it goes on sending nothing.
+    /// When it has stalled, if it goes on sending nothing new.
     pub(crate) fn stalls_at(&self) -> Option<Timestamp> {
         let usual = self.fastest.unwrap_or_default() * 4;
         let patience = usual.clamp(policy::STALL_MIN, policy::STALL_MAX);
-        (self.in_flight > 0).then(|| self.heard + patience)
+        let waits = self.in_flight > 0 && self.rests_until().is_none();
+        waits.then(|| self.heard + patience)
     }
 
-    /// It has stalled: asks less of it, and nothing for some time if that goes on.
-    pub(crate) fn stalled(&mut self, now: Timestamp) {
-        self.window = 1;
-        self.stalls += 1;
-        self.heard = now;
-        if self.stalls >= policy::STALLS {
-            self.rest(now);
-        }
-    }
-
+    /// It has stalled or cannot answer: it is asked for nothing for some time.
     pub(crate) fn rest(&mut self, now: Timestamp) {
-        self.resting_until = Some(now + policy::REST);
+        self.window = 1;
+        self.standing.rest(now);
+    }
+
+    /// It does not give what it was asked for: it is asked for less, or rests.
+    pub(crate) fn declined(&mut self, now: Timestamp) {
+        self.window = 1;
+        self.heard = now;
+        self.standing.decline(now);
+    }
+
+    /// It has rested, and may be asked again.
+    pub(crate) fn rested(&mut self, now: Timestamp) {
+        self.heard = now;
+        self.standing.resting_until = None;
     }
 
     /// What the API shows of it; `size` is that of the content, once known.
@@ -139,6 +213,14 @@ impl Source {
 
     /// When it may be asked again, if it rests.
     pub(crate) fn rests_until(&self) -> Option<Timestamp> {
-        self.resting_until
+        self.standing.resting_until
+    }
+
+    /// It has gone away; what is to be remembered of it.
+    pub(crate) fn gone(mut self, now: Timestamp) -> Standing {
+        if self.in_flight > 0 {
+            self.standing.decline(now);
+        }
+        self.standing
     }
 }

@@ -87,8 +87,13 @@ pub(crate) struct Transfers {
     terms: BTreeMap<ContentKey, Terms>,
     /// Whether there is something to ask for that the limit does not allow yet.
     held_back: bool,
+    /// Peers that are not asked for more until they owe nothing, at the longest until then.
+    draining: BTreeMap<PeerId, Timestamp>,
     /// When the windows of sources are shared out again among fetches.
     next_shares: Option<Timestamp>,
+    /// Bytes that each peer was asked for and has not sent, taken back or not: what is under
+    /// way when it is taken back is no fault, but nobody may send more than was asked.
+    due: BTreeMap<PeerId, u64>,
     random: Random,
     actions: VecDeque<Action>,
 }
@@ -102,7 +107,9 @@ impl Transfers {
             download: Allowance::new(now, limit),
             terms: BTreeMap::new(),
             held_back: false,
+            draining: BTreeMap::new(),
             next_shares: None,
+            due: BTreeMap::new(),
             random,
             actions: VecDeque::new(),
         }
@@ -139,7 +146,7 @@ impl Transfers {
         self.next_shares = Some(now);
         if pauses {
             fetch.proof_asked = None;
-            self.take_back(key);
+            self.take_all_back(key);
         }
     }
 
@@ -176,11 +183,14 @@ impl Transfers {
     }
 
     /// How many more sources a fetch could use.
-    pub(crate) fn sources_wanted(&self, key: ContentKey) -> usize {
+    pub(crate) fn sources_wanted(&self, now: Timestamp, key: ContentKey) -> usize {
         let fetch = self.fetches.get(&key);
         let has = fetch.map_or(0, |fetch| match fetch.terms.paused {
             true => usize::MAX,
-            false => fetch.sources.len(),
+            false => {
+                let sources = fetch.sources.values();
+                sources.filter(|source| source.is_of_use(now)).count()
+            }
         });
         policy::SOURCES_WANTED.saturating_sub(has)
     }
@@ -233,7 +243,8 @@ impl Transfers {
         if fetch.sources.contains_key(&peer) {
             return;
         }
-        fetch.sources.insert(peer, Source::new(now));
+        let standing = fetch.former.remove(&peer).unwrap_or_default();
+        fetch.sources.insert(peer, Source::new(now, standing));
         fetch.changed = true;
         // Names no chunks: asks what the peer holds, and to be told of more.
         let id = self.next_id();
@@ -246,10 +257,11 @@ impl Transfers {
     }
 
     /// A peer can no longer be asked.
-    pub(crate) fn remove_peer(&mut self, peer: PeerId) {
+    pub(crate) fn remove_peer(&mut self, now: Timestamp, peer: PeerId) {
+        self.due.remove(&peer);
         let keys: Vec<ContentKey> = self.fetches.keys().copied().collect();
         for key in keys {
-            self.remove_source(key, peer);
+            self.remove_source(now, key, peer);
         }
     }
 
@@ -263,6 +275,28 @@ impl Transfers {
     /// Peers that owe something.
     pub(crate) fn busy_peers(&self) -> BTreeSet<PeerId> {
         self.owing().collect()
+    }
+
+    /// Asks nothing of a peer until it owes nothing: what is on its way over a lane that is
+    /// closed is lost.
+    pub(crate) fn drain(&mut self, now: Timestamp, peer: PeerId) {
+        self.draining.insert(peer, now + policy::LANE_DRAIN);
+    }
+
+    /// Peers that were drained, or have taken too long; they are asked again.
+    pub(crate) fn drained(&mut self, now: Timestamp) -> Vec<PeerId> {
+        let mut drained: Vec<PeerId> = Vec::new();
+        if !self.draining.is_empty() {
+            let busy = self.busy_peers();
+            self.draining.retain(|peer, until| {
+                let stays = now < *until && busy.contains(peer);
+                if !stays {
+                    drained.push(*peer);
+                }
+                stays
+            });
+        }
+        drained
     }
 
     /// Whether anybody owes something.
@@ -282,14 +316,15 @@ impl Transfers {
         self.cancel(|request| request.peer == peer);
     }
 
-    fn remove_source(&mut self, key: ContentKey, peer: PeerId) {
+    fn remove_source(&mut self, now: Timestamp, key: ContentKey, peer: PeerId) {
         self.requests
             .retain(|_, request| (request.key, request.peer) != (key, peer));
         let Some(fetch) = self.fetches.get_mut(&key) else {
             return;
         };
+        let source = fetch.sources.remove(&peer);
         fetch.release_all(peer);
-        let Some(source) = fetch.sources.remove(&peer) else {
+        let Some(source) = source else {
             return;
         };
         if let (Some(chunks), Some(have)) = (&mut fetch.chunks, &source.have) {
@@ -299,6 +334,13 @@ impl Transfers {
             fetch.proof_asked = None;
         }
         fetch.changed = true;
+        let standing = source.gone(now);
+        if !standing.is_clear() {
+            fetch.former.insert(peer, standing);
+            if fetch.former.len() > policy::FORMER_MAX {
+                fetch.former.pop_first();
+            }
+        }
     }
 
     /// A `Have`: all a peer holds, or what it holds now besides.
@@ -346,9 +388,9 @@ impl Transfers {
     }
 
     /// A peer no longer holds some chunks, or (none named) anything of a content.
-    pub(crate) fn gone(&mut self, peer: PeerId, key: ContentKey, indexes: &[u32]) {
+    pub(crate) fn gone(&mut self, now: Timestamp, peer: PeerId, key: ContentKey, indexes: &[u32]) {
         if indexes.is_empty() {
-            return self.remove_source(key, peer);
+            return self.remove_source(now, key, peer);
         }
         let Some(fetch) = self.fetches.get_mut(&key) else {
             return;
@@ -364,6 +406,9 @@ impl Transfers {
             fetch.proof_asked = None;
         }
         let owed = fetch.owed.entry(peer).or_default();
+        if indexes.iter().any(|index| owed.contains(index)) {
+            source.declined(now);
+        }
         for &index in indexes {
             if source.have.as_mut().is_some_and(|have| have.remove(index))
                 && let Some(chunks) = &mut fetch.chunks
@@ -408,7 +453,7 @@ impl Transfers {
         }
         if let Some(source) = fetch.sources.get_mut(&peer) {
             match code {
-                RefuseCode::Busy => source.stalled(now),
+                RefuseCode::Busy => source.declined(now),
                 RefuseCode::Invalid | RefuseCode::StoreFailed => source.rest(now),
             }
         }
@@ -425,6 +470,11 @@ impl Transfers {
         if header.request == 0 || header.request >= self.next_request {
             return self.liar(peer, "it sent bytes that nobody asked for");
         }
+        let due = self.due.entry(peer).or_default();
+        match due.checked_sub(payload.len() as u64) {
+            Some(left) => *due = left,
+            None => return self.liar(peer, "it sent more than it was asked for"),
+        }
         // What was cancelled meanwhile is no fault.
         let Some(request) = self.requests.get_mut(&header.request) else {
             return;
@@ -436,10 +486,6 @@ impl Transfers {
         let Some(fetch) = self.fetches.get_mut(&key) else {
             return;
         };
-        if let Some(source) = fetch.sources.get_mut(&peer) {
-            source.heard(now);
-        }
-        fetch.proof_begun |= header.kind == BulkKind::Proof;
         let (slot, len) = match (&mut request.part, header.kind) {
             (RequestPart::Proof(slot), BulkKind::Proof) => (slot, Some(header.index as usize)),
             (RequestPart::Chunks(parts), BulkKind::Chunk) => {
@@ -458,7 +504,16 @@ impl Transfers {
         if assembly.len() != len {
             return self.liar(peer, "its frames disagree about the length of the answer");
         }
-        match assembly.add(header.offset, payload) {
+        let added = assembly.add(header.offset, payload);
+        if matches!(added, Added::Partly | Added::Whole) {
+            if let Some(source) = fetch.sources.get_mut(&peer) {
+                source.heard(now);
+            }
+            if header.kind == BulkKind::Proof {
+                fetch.proof_heard = Some(now);
+            }
+        }
+        match added {
             Added::Partly | Added::Again => {}
             Added::Misplaced => self.liar(peer, "it sent a frame that has no place in the answer"),
             Added::Whole => {
@@ -485,6 +540,8 @@ impl Transfers {
 
     fn proof_arrived(&mut self, key: ContentKey, peer: PeerId, request: u32, answer: &[u8]) {
         self.requests.remove(&request);
+        let due = self.due.entry(peer).or_default();
+        *due = due.saturating_sub((MAX_PROOF_ANSWER - answer.len()) as u64);
         let Some(fetch) = self
             .fetches
             .get_mut(&key)
@@ -545,6 +602,7 @@ impl Transfers {
             }
         };
         if let Some(source) = fetch.sources.get_mut(&peer) {
+            source.released(usize::from(owed));
             source.answered(now, len, asked);
         }
         fetch.changed = true;
@@ -669,7 +727,7 @@ impl Transfers {
                     chunks.not_stored(chunk.index());
                 }
                 fetch.store_full = Some((store_code(&error), now + policy::STORE_RETRY));
-                self.take_back(key);
+                self.take_all_back(key);
             }
         }
         self.write(key);
@@ -725,7 +783,7 @@ impl Transfers {
     }
 
     /// Takes back all that is asked for a content.
-    fn take_back(&mut self, key: ContentKey) {
+    fn take_all_back(&mut self, key: ContentKey) {
         let Some(fetch) = self.fetches.get_mut(&key) else {
             return;
         };
@@ -761,7 +819,8 @@ impl Transfers {
                 break;
             };
             let share = policy::IN_FLIGHT_MAX as f64 * weight(fetch) / total;
-            match fetch.pick(now, (share as usize).max(1), &mut self.random) {
+            let budget = (share as usize).max(1);
+            match fetch.pick(now, budget, &self.draining, &mut self.random) {
                 Some((peer, index)) => {
                     fetch.pass += 1.0 / weight(fetch);
                     self.download.take(CHUNK_SIZE);
@@ -824,6 +883,7 @@ impl Transfers {
             part: RequestPart::Chunks(parts),
         };
         self.requests.insert(id, request);
+        *self.due.entry(peer).or_default() += (chunks.len() * CHUNK_SIZE) as u64;
         let chunks = chunks.to_vec();
         let message = ControlMessage::FetchPeerKeys { id, key, chunks };
         self.actions.push_back(Action::Send { peer, message });
@@ -842,11 +902,13 @@ impl Transfers {
         }
         let last = fetch.proof_asked.take().map(|(peer, _)| peer);
         let mut others: Vec<PeerId> = fetch.can_prove(now).collect();
-        if others.len() > 1 {
-            others.retain(|peer| Some(*peer) != last);
+        let untried = |fetch: &Fetch, peer: &PeerId| !fetch.proof_tried.contains(peer);
+        if !others.is_empty() && !others.iter().any(|peer| untried(fetch, peer)) {
+            fetch.proof_tried = last.filter(|_| others.len() > 1).into_iter().collect();
+            fetch.proof_rounds += 1;
         }
+        others.retain(|peer| untried(fetch, peer));
         if let Some(last) = last {
-            fetch.proof_tries += 1;
             self.cancel_proof(key, last);
         }
         let Some(&peer) = others.get(self.random.below(others.len() as u32) as usize) else {
@@ -856,7 +918,9 @@ impl Transfers {
             return;
         };
         fetch.proof_asked = Some((peer, now));
-        fetch.proof_begun = false;
+        fetch.proof_tried.insert(peer);
+        fetch.proof_heard = None;
+        *self.due.entry(peer).or_default() += MAX_PROOF_ANSWER as u64;
         let id = self.next_id();
         self.requests.insert(
             id,
@@ -899,6 +963,7 @@ impl Transfers {
         let of_fetch = |fetch: &Fetch| {
             let stalls = fetch.sources.values().filter_map(Source::stalls_at);
             let rests = fetch.sources.values().filter_map(Source::rests_until);
+            let late = fetch.late_at;
             let proof = fetch.proof_due(now).filter(|_| fetch.chunks.is_none());
             let store = fetch.store_full.map(|(_, until)| until);
             let report = fetch
@@ -907,6 +972,7 @@ impl Transfers {
                 .map(|at| at + policy::PROGRESS_INTERVAL);
             stalls
                 .chain(rests)
+                .chain(late)
                 .chain(proof)
                 .chain(store)
                 .chain(report)
@@ -914,7 +980,8 @@ impl Transfers {
         };
         let limit = self.download.opens_at().filter(|_| self.held_back);
         let fetches = self.fetches.values().filter_map(of_fetch);
-        fetches.chain(limit).min()
+        let drained = self.draining.values().copied();
+        fetches.chain(limit).chain(drained).min()
     }
 
     /// Handles stalls and retries, and reports progress where it is time. Called after
@@ -928,33 +995,29 @@ impl Transfers {
             if fetch.store_full.is_some_and(|(_, until)| until <= now) {
                 fetch.store_full = None;
             }
-            let stalled: Vec<PeerId> = fetch
-                .sources
-                .iter()
-                .filter(|(_, source)| source.stalls_at().is_some_and(|time| time <= now))
-                .map(|(peer, _)| *peer)
-                .collect();
-            for source in fetch.sources.values_mut() {
-                if source.rests_until().is_some_and(|until| until <= now) {
-                    source.heard(now);
+            let mut rested = Vec::new();
+            for (&peer, source) in &mut fetch.sources {
+                // What it owes is not taken back yet: it may be on its way over a slow line.
+                if source.stalls_at().is_some_and(|time| time <= now) {
+                    source.rest(now);
+                } else if source.rests_until().is_some_and(|until| until <= now) {
+                    source.rested(now);
+                    rested.push(peer);
                 }
             }
-            for peer in stalled {
-                self.stall(now, key, peer);
+            for peer in rested {
+                self.take_back(key, peer);
             }
             self.report(now, key);
         }
     }
 
-    /// Takes back what a stalled source owes, so that others are asked for it.
-    fn stall(&mut self, now: Timestamp, key: ContentKey, peer: PeerId) {
+    /// Takes back what a source owes.
+    fn take_back(&mut self, key: ContentKey, peer: PeerId) {
         let Some(fetch) = self.fetches.get_mut(&key) else {
             return;
         };
         fetch.release_all(peer);
-        if let Some(source) = fetch.sources.get_mut(&peer) {
-            source.stalled(now);
-        }
         self.cancel(|request| {
             (request.key, request.peer) == (key, peer)
                 && matches!(request.part, RequestPart::Chunks(_))

@@ -76,15 +76,15 @@ impl Lane {
         }
     }
 
-    /// Bytes that may wait in the channel: control messages wait behind them.
-    fn high_water(&self, now: Timestamp) -> usize {
-        let ahead = self.rate.get(now) * policy::CHANNEL_AHEAD.as_secs_f64();
-        (ahead as usize).clamp(policy::HIGH_WATER_MIN, policy::HIGH_WATER_MAX)
-    }
-
     fn low_water(&self, now: Timestamp) -> usize {
-        self.high_water(now) / 2
+        high_water(self.rate.get(now)) / 2
     }
+}
+
+/// Bytes that may wait in a channel of this rate: control messages wait behind them.
+fn high_water(rate: f64) -> usize {
+    let ahead = rate * policy::CHANNEL_AHEAD.as_secs_f64();
+    (ahead as usize).clamp(policy::HIGH_WATER_MIN, policy::HIGH_WATER_MAX)
 }
 
 #[derive(Debug)]
@@ -194,7 +194,28 @@ impl Uploads {
     /// How little the channel of a link or lane holds when it is to ask for more, in bytes.
     pub(crate) fn low_water(&self, now: Timestamp, lane: LinkId) -> usize {
         let lane = self.lane(lane);
-        lane.map_or(policy::HIGH_WATER_MIN / 2, |lane| lane.low_water(now))
+        lane.map_or(policy::HIGH_WATER_MIN, |lane| self.high_water(now, lane)) / 2
+    }
+
+    /// Bytes that may wait in the channel of a lane: no more than in those of others like it.
+    /// Where links share a line each has as much of it as waits, so who once was ahead would
+    /// stay ahead.
+    fn high_water(&self, now: Timestamp, lane: &Lane) -> usize {
+        let own = lane.rate.get(now);
+        let active = self
+            .queues
+            .values()
+            .filter(|queue| !queue.answers.is_empty());
+        let rates = active
+            .flat_map(|queue| &queue.lanes)
+            .map(|lane| lane.rate.get(now));
+        // Those that are far slower are limited by their own line.
+        let alike = rates.filter(|rate| *rate * policy::UNLIKE > own);
+        let (sum, count) = alike.fold((own, 1.0), |(sum, count), rate| (sum + rate, count + 1.0));
+        let water = high_water(own.min(sum / count));
+        // What waits in all lanes of a link control messages wait behind.
+        let queue = self.queues.get(&self.link_of(lane.id));
+        water / queue.map_or(1, |queue| queue.lanes.len())
     }
 
     /// Queues an answer; false if too many are waiting.
@@ -311,7 +332,7 @@ impl Uploads {
         self.refill(now);
         let limited = self.limit.is_some();
         let link = self.link_of(lane);
-        let room = |lane: &Lane| lane.buffered < lane.high_water(now);
+        let room = |lane: &Lane| lane.buffered < self.high_water(now, lane);
         let has_room = self.lane(lane).is_some_and(room);
         let queue = self.queues.get(&link)?;
         if limited && queue.tokens <= 0.0 || !has_room {
@@ -368,6 +389,12 @@ impl Uploads {
     /// A chunk that has gone into its channel whole.
     pub(crate) fn poll_finished(&mut self) -> Option<(LinkId, ContentKey, u32)> {
         self.finished.pop_front()
+    }
+
+    /// How many links are sent to.
+    pub(crate) fn active(&self) -> usize {
+        let queues = self.queues.values();
+        queues.filter(|queue| !queue.answers.is_empty()).count()
     }
 
     /// Whether an answer waits for a link.

@@ -243,7 +243,7 @@ impl Node {
     /// A peer signed or sent something no honest peer does: it is dropped, and told of.
     pub(super) fn drop_liar(&mut self, now: Timestamp, peer: PeerId, what: &str) {
         self.links.ban(now, peer);
-        self.transfers.remove_peer(peer);
+        self.transfers.remove_peer(now, peer);
         let mut error = Error::new(Code::InvalidContent, format!("{peer} was dropped: {what}."));
         error.peer = Some(peer);
         self.event(Event::Error { error });
@@ -282,7 +282,7 @@ impl Node {
         }
         // Whom everybody would choose nobody would get through to.
         self.random.shuffle(&mut holders);
-        let wanted = self.transfers.sources_wanted(key);
+        let wanted = self.transfers.sources_wanted(self.now, key);
         let reachable = |peer: &PeerId| self.view.contains(peer) || self.session.is_joined();
         let unlinked: Vec<PeerId> = holders
             .iter()
@@ -313,7 +313,7 @@ impl Node {
         if self.next_find <= now {
             self.next_find = now + self.find_wait;
             self.find_wait = (self.find_wait * 2).min(self.sync_interval);
-            let open = |key: &ContentKey| self.transfers.sources_wanted(*key) > 0;
+            let open = |key: &ContentKey| self.transfers.sources_wanted(self.now, *key) > 0;
             let keys: Vec<ContentKey> = self.transfers.keys().filter(open).collect();
             for key in keys {
                 self.tell_rendezvous(PeerMessage::Find { key });
@@ -331,7 +331,7 @@ impl Node {
     pub(super) fn is_searching(&self) -> bool {
         self.transfers
             .keys()
-            .any(|key| self.transfers.sources_wanted(key) > 0)
+            .any(|key| self.transfers.sources_wanted(self.now, key) > 0)
     }
 
     pub(super) fn providers_found(
@@ -428,7 +428,7 @@ impl Node {
     }
 
     pub(super) fn link_down(&mut self, now: Timestamp, peer: PeerId) {
-        self.transfers.remove_peer(peer);
+        self.transfers.remove_peer(now, peer);
         self.striping.link_down(peer);
         if !self.view.contains(&peer) {
             self.event(Event::PeerLeave { peer });

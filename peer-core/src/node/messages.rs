@@ -3,6 +3,7 @@
 use super::{NeedsProof, Node, Op};
 use crate::{
     io::StoreRequest,
+    policy,
     seeding::Shown,
     striping::{Measured, Verdict},
     transfers,
@@ -63,7 +64,7 @@ impl Node {
             }
             ControlMessage::Cancel { id, chunks } => self.uploads.cancel(link, id, &chunks),
             ControlMessage::Refuse { id, code } => self.transfers.refused(now, peer, id, code),
-            ControlMessage::Gone { key, chunks } => self.transfers.gone(peer, key, &chunks),
+            ControlMessage::Gone { key, chunks } => self.transfers.gone(now, peer, key, &chunks),
             ControlMessage::Relay { to, signal } => self.relay(now, link, peer, to, signal),
             ControlMessage::Ping { n } => self.send(now, link, ControlMessage::Pong { n }),
             ControlMessage::Pong { n } => self.links.pong(now, link, n),
@@ -255,6 +256,11 @@ impl Node {
 
     /// Gives lanes to links they pay for, and takes them from others.
     pub(super) fn stripe(&mut self, now: Timestamp) {
+        // Where many are sent to, this peer's line is what limits.
+        self.links.gives_lanes = self.uploads.active() <= policy::LANE_SOURCES;
+        for peer in self.transfers.drained(now) {
+            self.links.drop_lanes(peer);
+        }
         if !self.striping.is_due(now, self.transfers.is_busy()) {
             return;
         }
@@ -271,7 +277,7 @@ impl Node {
         for (peer, verdict) in self.striping.end_round(now, links) {
             match verdict {
                 Verdict::AddLanes => while self.links.add_lane(now, peer) {},
-                Verdict::DropLanes => self.links.drop_lanes(peer),
+                Verdict::DropLanes => self.transfers.drain(now, peer),
             }
         }
     }

@@ -53,6 +53,8 @@ pub enum Fault {
     WrongBytes,
     /// Takes everything in and says nothing.
     Silent,
+    /// Sends so many bytes of chunks a second on each link.
+    Slow(f64),
 }
 
 pub struct Peer {
@@ -74,6 +76,8 @@ pub struct Peer {
     pub answers: BTreeMap<CallId, Result<Answer, Error>>,
     /// Chunk bytes this peer sent, by receiver.
     pub sent: BTreeMap<usize, u64>,
+    /// Longest that a control message had to wait behind bulk frames.
+    pub control_waited: Duration,
     key: SigningKey,
     sources: BTreeMap<CallId, Vec<u8>>,
     next_call: CallId,
@@ -239,6 +243,7 @@ impl Network {
             events: Vec::new(),
             answers: BTreeMap::new(),
             sent: BTreeMap::new(),
+            control_waited: Duration::ZERO,
             key,
             sources: BTreeMap::new(),
             next_call: 0,
@@ -273,6 +278,20 @@ impl Network {
         peer.timeout = None;
         peer.events.clear();
         self.drain(index);
+    }
+
+    /// Breaks the links of one peer.
+    pub fn cut_links_of(&mut self, index: usize) {
+        self.close_wires(|wire| wire.ends.iter().any(|end| end.node == index));
+    }
+
+    /// Has one peer send a frame to another over the link between them, if there is one.
+    pub fn say(&mut self, from: usize, to: usize, frame: Frame) {
+        let open = |link: &&LinkId| self.wires.get(*link).is_some_and(|wire| wire.open);
+        let mut links = self.links[from].intersection(&self.links[to]).filter(open);
+        if let Some(&link) = links.next() {
+            self.put_on_wire(from, link, frame);
+        }
     }
 
     /// Breaks every link.
@@ -849,6 +868,7 @@ impl Network {
         let Some(end) = wire.ends.iter_mut().find(|end| end.node == index) else {
             return;
         };
+        let is_control = matches!(frame, Frame::Text(_));
         let (len, input) = match frame {
             Frame::Text(text) => (text.len(), LinkInput::Control(text)),
             Frame::Binary(mut bytes) => {
@@ -866,8 +886,17 @@ impl Network {
         let time = |rate: f64| Duration::from_secs_f64(len as f64 / rate);
         let sender = &mut self.peers[index];
         let (up, delay) = (sender.access.up, sender.access.delay);
-        let left = sender.up_free.max(self.now) + time(up);
-        sender.up_free = left;
+        let left = match sender.fault {
+            Fault::Slow(rate) if !is_control => end.busy_until.max(self.now) + time(rate),
+            _ => {
+                let free = sender.up_free.max(self.now);
+                if is_control {
+                    sender.control_waited = sender.control_waited.max(free.since(self.now));
+                }
+                sender.up_free = free + time(up);
+                sender.up_free
+            }
+        };
         let receiver = &self.peers[to];
         let delay = delay.max(receiver.access.delay);
         // What waits at the receiver's link holds up the sender: flow control.
