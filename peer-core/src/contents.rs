@@ -4,11 +4,16 @@ use crate::{
     fetch::held_bytes,
     io::{Content, StoredContent},
 };
-use shoal_protocol::{catalog::Entry, content::ContentKey, proof::Proof};
+use shoal_protocol::{
+    catalog::Entry,
+    content::ContentKey,
+    proof::{MAX_PROOF, Proof},
+};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Proof lists kept in memory, in chunks: 16 MiB of lists. More are read from the store again.
-const CACHED_CHUNKS: usize = 512 * 1024;
+/// Most bytes of proofs kept in memory; more are read from the store again. Guess: twice the
+/// largest.
+const CACHED_BYTES: usize = 2 * MAX_PROOF;
 
 /// The contents of a node, and the proofs it needed lately.
 #[derive(Default)]
@@ -56,8 +61,8 @@ impl Contents {
 
     pub(crate) fn cache_proof(&mut self, proof: Arc<Proof>) {
         self.proofs.insert(proof.key(), proof.clone());
-        let chunks = |proof: &Arc<Proof>| proof.size().chunks() as usize;
-        if self.proofs.values().map(chunks).sum::<usize>() > CACHED_CHUNKS {
+        let bytes = self.proofs.values().map(|proof| proof.byte_len());
+        if bytes.sum::<usize>() > CACHED_BYTES {
             self.proofs.retain(|key, _| *key == proof.key());
         }
     }

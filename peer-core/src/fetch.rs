@@ -258,8 +258,6 @@ pub(crate) struct Fetch {
     pub(crate) late_at: Option<Timestamp>,
     /// Which chunks each source owes.
     pub(crate) owed: BTreeMap<PeerId, BTreeSet<u32>>,
-    /// The last chunk, which came with the proof, until the content is recorded.
-    pub(crate) last: Option<(VerifiedChunk, PeerId)>,
     /// Whether the record with the proof is in the store.
     pub(crate) recorded: bool,
     /// Whom the proof was asked of last, and when.
@@ -290,7 +288,6 @@ impl Fetch {
             former: BTreeMap::new(),
             late_at: None,
             owed: BTreeMap::new(),
-            last: None,
             recorded: false,
             proof_asked: None,
             proof_tried: BTreeSet::new(),
@@ -305,25 +302,22 @@ impl Fetch {
         }
     }
 
-    /// Sources that can be asked for the proof now: those with the last chunk.
-    pub(crate) fn can_prove(&self, now: Timestamp) -> impl Iterator<Item = PeerId> + '_ {
-        let willing = move |source: &Source| {
-            let have = source.have.as_ref();
-            have.is_some_and(|have| have.contains(have.len() - 1))
-                && source.rests_until().is_none_or(|until| until <= now)
-        };
-        let willing = self
-            .sources
-            .iter()
-            .filter(move |(_, source)| willing(source));
-        willing.map(|(peer, _)| *peer)
+    /// Sources that can be asked for the proof now: those that said what they hold, and as
+    /// long as none has, all, so that the first is asked without a round trip before.
+    pub(crate) fn can_prove(&self, now: Timestamp) -> Vec<PeerId> {
+        let willing = |source: &Source| source.rests_until().is_none_or(|until| until <= now);
+        let willing = self.sources.iter().filter(|(_, source)| willing(source));
+        let (known, others): (Vec<_>, Vec<_>) =
+            willing.partition(|(_, source)| source.have.is_some());
+        let chosen = if known.is_empty() { others } else { known };
+        chosen.into_iter().map(|(peer, _)| *peer).collect()
     }
 
     /// When another source is asked for the proof, if the one that was asked does not answer:
     /// soon if there is another, for the first may have a long queue.
     pub(crate) fn proof_due(&self, now: Timestamp) -> Option<Timestamp> {
         let (peer, asked) = self.proof_asked?;
-        let has_other = self.can_prove(now).any(|other| other != peer);
+        let has_other = self.can_prove(now).iter().any(|other| *other != peer);
         let last = asked + policy::PROOF_TIMEOUT;
         // Longer in each round: who is asked again is last in the queue again.
         let patience = policy::PROOF_HEDGE * (1 << self.proof_rounds.min(8));

@@ -275,8 +275,8 @@ pub enum StoreRequest {
     PutContent {
         /// The record.
         content: StoredContent,
-        /// Its proof list, see [`shoal_protocol::proof::Proof::list`].
-        list: Vec<u8>,
+        /// Its proof, see [`shoal_protocol::proof::Proof::to_bytes`].
+        proof: Vec<u8>,
     },
     /// Changes whether a content is to be fetched. Answered `Done`.
     SetWanted {
@@ -296,8 +296,8 @@ pub enum StoreRequest {
         /// The content.
         key: ContentKey,
     },
-    /// Reads a proof list. Answered `List`.
-    GetList {
+    /// Reads a proof. Answered `Proof`.
+    GetProof {
         /// The content.
         key: ContentKey,
     },
@@ -327,8 +327,8 @@ pub enum StoreAnswer {
     Chunk(Option<Vec<u8>>),
     /// A content; `None` if it is not known.
     Content(Option<StoredContent>),
-    /// The bytes of a proof list; `None` if it is not there.
-    List(Option<Vec<u8>>),
+    /// The bytes of a proof; `None` if it is not there.
+    Proof(Option<Vec<u8>>),
 }
 
 /// Why a store operation failed. Nothing of it was done.

@@ -53,7 +53,7 @@ pub(crate) const FORMER_MAX: usize = 256;
 /// Guess: above the pauses of an honest one.
 pub(crate) const PLACE: Duration = Duration::from_secs(5);
 /// How long a proof answer may take before another source is asked instead, if there is one:
-/// with the proof comes a whole chunk. Guess.
+/// it may wait behind chunks for others. Guess.
 pub(crate) const PROOF_HEDGE: Duration = Duration::from_millis(500);
 /// How long a proof answer may take at all.
 pub(crate) const PROOF_TIMEOUT: Duration = Duration::from_secs(5);

@@ -69,9 +69,7 @@ impl Seeding {
             true => Bits::full(chunks),
             false => Bits::new(chunks),
         };
-        // Comes with the proof, which whoever holds the last chunk can be asked for.
-        shown.insert(chunks - 1);
-        while !is_first && shown.count() as usize <= SHOWN_AHEAD {
+        while !is_first && (shown.count() as usize) < SHOWN_AHEAD {
             match seed.give(&shown) {
                 Some(index) => shown.insert(index),
                 None => break,

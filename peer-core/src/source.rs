@@ -51,8 +51,9 @@ pub(crate) struct Source {
     pub(crate) bytes: u64,
     pub(crate) rate: Rate,
     window: usize,
-    /// Bytes a second it is to send for this fetch, where it sends for others as well.
-    share: Option<f64>,
+    /// Where it sends for other fetches as well: bytes a second it is to send for this one, and
+    /// its fastest answer for any of them.
+    share: Option<(f64, Duration)>,
     /// Fastest answer so far: round trip and the source's own work.
     fastest: Option<Duration>,
     /// Smoothed time between two answers while it had work.
@@ -131,20 +132,29 @@ impl Source {
         self.answered = now;
         let fastest = self.fastest.map_or(took, |fastest| fastest.min(took));
         self.fastest = Some(fastest);
-        let chunks = |rate: f64| {
+        let chunks = |rate: f64, fastest: Duration| {
             let ahead = rate * (fastest + policy::WINDOW_AHEAD).as_secs_f64();
             ahead / CHUNK_SIZE as f64
         };
         let (wanted, least) = match self.share {
             // Others keep the source busy meanwhile.
-            Some(share) => (chunks(share).round(), 1),
-            None => (chunks(self.rate.get(now)).ceil(), policy::WINDOW_MIN),
+            Some((rate, fastest)) => (chunks(rate, fastest).round(), 1),
+            None => {
+                let wanted = chunks(self.rate.get(now), fastest).ceil();
+                (wanted, policy::WINDOW_MIN)
+            }
         };
         self.window = (wanted as usize).clamp(least, policy::WINDOW_MAX);
     }
 
-    /// Says how many bytes a second it is to send for this fetch; `None`: what it can.
-    pub(crate) fn set_share(&mut self, share: Option<f64>) {
+    /// Its fastest answer so far: round trip and its own work.
+    pub(crate) fn fastest(&self) -> Option<Duration> {
+        self.fastest
+    }
+
+    /// Says how many bytes a second it is to send for this fetch, and its fastest answer for
+    /// any; `None`: it sends for no other.
+    pub(crate) fn set_share(&mut self, share: Option<(f64, Duration)>) {
         self.share = share;
     }
 

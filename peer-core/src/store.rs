@@ -16,7 +16,7 @@ pub struct MemoryStore {
 #[derive(Debug)]
 struct Record {
     content: StoredContent,
-    list: Vec<u8>,
+    proof: Vec<u8>,
     namespaces: BTreeSet<Namespace>,
 }
 
@@ -72,7 +72,7 @@ impl MemoryStore {
                 }
                 Ok(StoreAnswer::Done)
             }
-            StoreRequest::PutContent { content, list } => {
+            StoreRequest::PutContent { content, proof } => {
                 let key = content.key;
                 let mut namespaces = BTreeSet::new();
                 if let Some(old) = self.contents.remove(&key) {
@@ -83,7 +83,7 @@ impl MemoryStore {
                             key,
                             Record {
                                 content,
-                                list,
+                                proof,
                                 namespaces,
                             },
                         );
@@ -98,7 +98,7 @@ impl MemoryStore {
                         key,
                         Record {
                             content,
-                            list,
+                            proof,
                             namespaces,
                         },
                     );
@@ -124,8 +124,8 @@ impl MemoryStore {
             StoreRequest::FindContent { key } => Ok(StoreAnswer::Content(
                 self.contents.get(&key).map(|record| record.content.clone()),
             )),
-            StoreRequest::GetList { key } => Ok(StoreAnswer::List(
-                self.contents.get(&key).map(|record| record.list.clone()),
+            StoreRequest::GetProof { key } => Ok(StoreAnswer::Proof(
+                self.contents.get(&key).map(|record| record.proof.clone()),
             )),
             StoreRequest::RemoveContent { key } => {
                 if let Some(record) = self.contents.get_mut(&key) {

@@ -18,12 +18,13 @@ use shoal_protocol::{
     content::{CHUNK_SIZE, ContentKey, ContentSize},
     control::{ControlMessage, MAX_CHUNKS_PER_REQUEST, RefuseCode},
     id::PeerId,
-    proof::{MAX_PROOF_ANSWER, Proof, VerifiedChunk},
+    proof::{MAX_PROOF, Proof, VerifiedChunk},
     time::Timestamp,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 /// What the fetches want done, or tell.
@@ -398,13 +399,6 @@ impl Transfers {
         let Some(source) = fetch.sources.get_mut(&peer) else {
             return;
         };
-        let last = source.have.as_ref().map(|have| have.len() - 1);
-        if last.is_some_and(|last| indexes.contains(&last))
-            && fetch.proof_asked.is_some_and(|(asked, _)| asked == peer)
-        {
-            // Without its last chunk it cannot answer.
-            fetch.proof_asked = None;
-        }
         let owed = fetch.owed.entry(peer).or_default();
         if indexes.iter().any(|index| owed.contains(index)) {
             source.declined(now);
@@ -497,7 +491,7 @@ impl Transfers {
             }
             _ => return self.liar(peer, "it answered with another kind of frame"),
         };
-        let Some(len) = len.filter(|len| *len <= MAX_PROOF_ANSWER) else {
+        let Some(len) = len.filter(|len| *len <= MAX_PROOF) else {
             return self.liar(peer, "it announced a proof answer above the limit");
         };
         let assembly = slot.get_or_insert_with(|| Assembly::new(len));
@@ -541,7 +535,7 @@ impl Transfers {
     fn proof_arrived(&mut self, key: ContentKey, peer: PeerId, request: u32, answer: &[u8]) {
         self.requests.remove(&request);
         let due = self.due.entry(peer).or_default();
-        *due = due.saturating_sub((MAX_PROOF_ANSWER - answer.len()) as u64);
+        *due = due.saturating_sub((MAX_PROOF - answer.len()) as u64);
         let Some(fetch) = self
             .fetches
             .get_mut(&key)
@@ -549,16 +543,15 @@ impl Transfers {
         else {
             return;
         };
-        match Proof::from_answer(key, answer) {
-            Ok((proof, last)) => {
-                fetch.last = Some((last, peer));
+        match Proof::from_bytes(key, answer) {
+            Ok(proof) => {
                 let proof = Arc::new(proof);
                 let held = Bits::new(proof.size().chunks());
                 fetch.chunks = Some(Chunks::new(proof.clone(), 0, held));
                 fetch.changed = true;
                 self.actions.push_back(Action::Record { key, proof });
             }
-            // All of the answer came from this peer, so nobody else can be to blame.
+            // Who passes a proof on has verified all of it, so nobody else can be to blame.
             Err(error) => self.liar(peer, &error.to_string()),
         }
     }
@@ -660,17 +653,9 @@ impl Transfers {
         match result {
             Ok((slot, held)) => {
                 if let Some(chunks) = fetch.chunks.take() {
-                    let mut chunks = Chunks::new(chunks.proof, slot, held);
-                    if let Some((last, peer)) =
-                        fetch.last.take_if(|(last, _)| chunks.needs(last.index()))
-                    {
-                        fetch.rate.add(now, last.bytes().len() as u64);
-                        chunks.arrived(last, peer);
-                    }
-                    fetch.chunks = Some(chunks);
+                    fetch.chunks = Some(Chunks::new(chunks.proof, slot, held));
                     fetch.recorded = true;
                     self.settle_have(now, key);
-                    self.write(key);
                 }
             }
             Err(error) => {
@@ -852,23 +837,28 @@ impl Transfers {
             return;
         }
         self.next_shares = Some(now + policy::SHARE_INTERVAL);
-        // What comes from each peer for all fetches, and their weights.
-        let mut peers: BTreeMap<PeerId, (f64, f64)> = BTreeMap::new();
+        // What comes from each peer for all fetches, their weights, and its fastest answer.
+        let mut peers: BTreeMap<PeerId, (f64, f64, Duration)> = BTreeMap::new();
         for fetch in self.fetches.values() {
             let weight = fetch.terms.priority.weight();
             let sources = fetch.sources.iter();
             for (&peer, source) in sources.filter(|(_, source)| source.in_flight > 0) {
-                let (rate, weights) = peers.entry(peer).or_default();
+                let unknown = (0.0, 0.0, Duration::MAX);
+                let (rate, weights, fastest) = peers.entry(peer).or_insert(unknown);
                 *rate += source.rate.get(now);
                 *weights += weight;
+                *fastest = source.fastest().map_or(*fastest, |own| own.min(*fastest));
             }
         }
         for fetch in self.fetches.values_mut() {
             let weight = fetch.terms.priority.weight();
             for (peer, source) in &mut fetch.sources {
                 let share = peers.get(peer).filter(|_| source.in_flight > 0);
-                let share = share.filter(|(_, weights)| *weights > weight);
-                source.set_share(share.map(|(rate, weights)| rate * weight / weights));
+                let share = share.filter(|(_, weights, _)| *weights > weight);
+                let known = share.filter(|(.., fastest)| *fastest < Duration::MAX);
+                let known =
+                    known.map(|(rate, weights, fastest)| (rate * weight / weights, *fastest));
+                source.set_share(known);
             }
         }
     }
@@ -901,7 +891,7 @@ impl Transfers {
             return;
         }
         let last = fetch.proof_asked.take().map(|(peer, _)| peer);
-        let mut others: Vec<PeerId> = fetch.can_prove(now).collect();
+        let mut others = fetch.can_prove(now);
         let untried = |fetch: &Fetch, peer: &PeerId| !fetch.proof_tried.contains(peer);
         if !others.is_empty() && !others.iter().any(|peer| untried(fetch, peer)) {
             fetch.proof_tried = last.filter(|_| others.len() > 1).into_iter().collect();
@@ -920,7 +910,7 @@ impl Transfers {
         fetch.proof_asked = Some((peer, now));
         fetch.proof_tried.insert(peer);
         fetch.proof_heard = None;
-        *self.due.entry(peer).or_default() += MAX_PROOF_ANSWER as u64;
+        *self.due.entry(peer).or_default() += MAX_PROOF as u64;
         let id = self.next_id();
         self.requests.insert(
             id,

@@ -216,7 +216,7 @@ fn a_read_that_fails_costs_nothing_that_is_stored() {
     let bytes = network.random_bytes(4 * MIB);
     let key = network.publish(0, "the only copy", &bytes);
     network.run_for(Duration::from_secs(1));
-    // Anew, so that the proof list is to be read as well.
+    // Anew, so that the proof is to be read as well.
     network.kill(0);
     network.revive(0);
     network.run_for(Duration::from_secs(2));
@@ -251,7 +251,7 @@ fn a_fetch_whose_proof_cannot_be_read_is_answered() {
     network.run_for(Duration::from_secs(2));
     network.peers[1].reads_fail = 1;
     let call = network.fetch(1, key);
-    let error = network.answer(1, call).expect_err("the list was not read");
+    let error = network.answer(1, call).expect_err("the proof was not read");
     assert_eq!(error.code, Code::StoreFailed);
     network.fetch(1, key);
     network.run_until("the file", MINUTE, |network| network.has_all(1, key));
@@ -259,7 +259,7 @@ fn a_fetch_whose_proof_cannot_be_read_is_answered() {
 }
 
 #[test]
-fn a_holder_without_its_last_chunk_keeps_nobody_busy() {
+fn a_holder_without_one_of_its_chunks_keeps_nobody_busy() {
     let mut network = Network::new(40, 2);
     let bytes = network.random_bytes(4 * MIB);
     let key = network.publish(0, "rotten", &bytes);
@@ -353,6 +353,8 @@ fn a_rendezvous_that_restarts_disturbs_no_fetch() {
 #[test]
 fn chunks_that_rot_are_withdrawn_and_fetched_again() {
     let mut network = Network::new(30, 3);
+    // The other holder is slow, so that every chunk is asked of the one with the bad disk.
+    network.peers[1].access.up = 50e3;
     let bytes = network.random_bytes(4 * MIB);
     network.publish(0, "rotten", &bytes);
     let key = network.publish(1, "rotten", &bytes);

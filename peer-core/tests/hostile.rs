@@ -220,7 +220,7 @@ fn a_proof_with_another_size_blames_its_sender_only() {
 }
 
 #[test]
-fn a_proof_with_a_wrong_last_chunk_blames_its_sender_only() {
+fn a_proof_with_a_wrong_tail_blames_its_sender_only() {
     proof_from(
         142,
         on_bulk(BulkKind::Proof, |_, payload| {
@@ -345,14 +345,14 @@ fn a_reflected_auth_opens_no_link() {
 }
 
 #[test]
-fn a_peer_that_takes_back_what_a_proof_needs_keeps_nobody_busy() {
+fn a_peer_that_takes_back_what_was_asked_for_keeps_nobody_busy() {
     let mut network = Network::new(65, 2);
     let bytes = network.random_bytes(4 * MIB);
     let key = network.publish(0, "taken back", &bytes);
     network.run_for(Duration::from_secs(1));
     let gone = ControlMessage::Gone {
         key,
-        chunks: vec![15],
+        chunks: Vec::new(),
     };
     let gone = gone.to_text();
     network.peers[0].tamper = Some(Box::new(move |frame| match frame {

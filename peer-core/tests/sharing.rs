@@ -4,6 +4,7 @@ mod network;
 
 use network::{Access, MIB, Network};
 use shoal_peer_core::io::*;
+use shoal_protocol::namespace::Namespace;
 use std::{collections::BTreeMap, time::Duration};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -83,6 +84,39 @@ fn ten_peers_fetch_from_one_and_from_each_other() {
         from_others > bytes.len() as u64,
         "fetchers serve what they have: {from_others}"
     );
+}
+
+#[test]
+fn who_holds_a_part_passes_on_that_and_the_proof() {
+    let mut network = Network::new(11, 3);
+    let bytes = network.random_bytes(4 * MIB);
+    let key = network.publish(0, "in part", &bytes);
+    network.run_for(Duration::from_secs(1));
+    network.fetch(1, key);
+    network.run_until("a part", MINUTE, |network| {
+        network.held(1, key) >= MIB as u64
+    });
+    let stop = network.call(1, Command::StopFetch { key });
+    network.answer(1, stop).expect("it stops");
+    network.kill(0);
+    // Not even the last chunk, which a proof is made of.
+    let namespace = Namespace::default();
+    let part = &network.peers[1].store.contents(&namespace)[0];
+    let (slot, index) = (part.slot, part.held.len() - 1);
+    let store = &mut network.peers[1].store;
+    let drops = StoreRequest::DropChunk { slot, index };
+    store.handle(&namespace, drops).expect("it is dropped");
+    network.kill(1);
+    network.revive(1);
+    network.run_for(Duration::from_secs(2));
+    let call = network.fetch(2, key);
+    let Ok(Answer::Content(content)) = network.answer(2, call) else {
+        panic!("no content")
+    };
+    assert_eq!(content.size, bytes.len() as u64);
+    network.run_until("what is there", MINUTE, |network| {
+        network.held(2, key) == network.held(1, key)
+    });
 }
 
 #[test]

@@ -86,8 +86,9 @@ fn a_content_of_high_priority_gets_most_of_the_line() {
             priority: low,
         },
     );
+    network.run_for(Duration::from_millis(700));
     let before = held(&network, &keys);
-    network.run_for(Duration::from_secs(2));
+    network.run_for(Duration::from_secs(1));
     let after = held(&network, &keys);
     assert!(
         after[0] - before[0] > 2.0 * (after[1] - before[1]),

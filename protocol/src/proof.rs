@@ -3,24 +3,33 @@
 //! A content's key is the root of a BLAKE3 tree whose subtrees of 256 KiB are the
 //! chunks. The *proof list* holds the chaining values of all chunks; merged, they
 //! give the key. Merging alone does not prove the size, since a shorter list of
-//! parents merges too. So a proof answer is size, list and last chunk, accepted or
-//! dropped as one: the last chunk verifies only at its true place, which fixes the
-//! number of chunks and the size.
+//! parents merges too. So a proof has a *tail* as well: the way from the root of the
+//! last chunk down to its last leaf of 1 KiB. BLAKE3 hashes a leaf together with its
+//! place and its length, so the tail fits one size only.
 //!
-//! Source: the BLAKE3 paper, sections 2.1 (tree) and 6.4 (verified streaming);
-//! `blake3::hazmat`.
+//! A proof has one form, as an answer and in stores: size (u64, little-endian), list,
+//! tail, accepted or dropped as one. Who has it can pass it on, whatever chunks they hold.
+//!
+//! Source: the BLAKE3 paper, sections 2.1 (tree) and 6.4 (verified streaming), and the
+//! slices of bao; `blake3::hazmat`.
 
 use crate::content::{CHUNK_SIZE, ContentKey, ContentSize};
 use blake3::hazmat::{self, HasherExt, Mode};
 
 /// Bytes of a chaining value.
 const VALUE_LEN: usize = 32;
-/// Bytes of the size in front of a proof answer.
+/// Bytes of the size in front of a proof.
 const SIZE_LEN: usize = 8;
+/// Bytes of a leaf of the tree: what the BLAKE3 paper calls a chunk.
+const LEAF_LEN: usize = blake3::CHUNK_LEN;
+/// Levels of the tree below the root of a chunk.
+const CHUNK_LEVELS: usize = (CHUNK_SIZE / LEAF_LEN).ilog2() as usize;
 
-/// The largest proof answer: size, list and last chunk of the largest content.
-pub const MAX_PROOF_ANSWER: usize =
-    SIZE_LEN + ContentSize::MAX.chunks() as usize * VALUE_LEN + CHUNK_SIZE;
+/// Bytes of the largest proof: size, list and tail of the largest content.
+pub const MAX_PROOF: usize =
+    SIZE_LEN + (ContentSize::MAX.chunks() as usize + CHUNK_LEVELS) * VALUE_LEN + LEAF_LEN;
+
+type Value = [u8; VALUE_LEN];
 
 /// A chunk whose bytes are proven to be those of its content. Nothing else may be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,15 +58,18 @@ impl VerifiedChunk {
 /// Why bytes were not accepted as part of a content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
-    /// The proof answer is too short, too long, or states a size of another length.
-    #[error("the proof answer has the wrong length")]
+    /// The proof is too short, too long, or states a size of another length.
+    #[error("the proof has the wrong length")]
     Length,
     /// The size is larger than any content may be.
-    #[error("the proof answer states a size above the limit")]
+    #[error("the proof states a size above the limit")]
     TooLarge,
     /// The list does not merge to the key.
     #[error("the proof list does not lead to the key")]
     List,
+    /// The tail does not merge to the last chunk: the content has another size.
+    #[error("the tail of the proof does not lead to the last chunk")]
+    Tail,
     /// There is no such chunk, or it has another length.
     #[error("chunk {0} has the wrong length or does not exist")]
     ChunkLength(u32),
@@ -66,12 +78,13 @@ pub enum ProofError {
     Chunk(u32),
 }
 
-/// The proof list of a content, checked against its key.
+/// The size of a content and its proof list, checked against its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     key: ContentKey,
     size: ContentSize,
-    list: Vec<[u8; VALUE_LEN]>,
+    list: Vec<Value>,
+    tail: Tail,
 }
 
 impl Proof {
@@ -85,57 +98,46 @@ impl Proof {
         self.size
     }
 
-    /// Takes a proof answer (see [`Proof::answer`]) for `key`: all of it, with the last
-    /// chunk, or nothing.
-    pub fn from_answer(
-        key: ContentKey,
-        answer: &[u8],
-    ) -> Result<(Self, VerifiedChunk), ProofError> {
-        let (size, rest) = answer
+    /// Takes what [`Proof::to_bytes`] made for `key`, wherever it comes from: all or nothing.
+    pub fn from_bytes(key: ContentKey, bytes: &[u8]) -> Result<Self, ProofError> {
+        let (size, rest) = bytes
             .split_first_chunk::<SIZE_LEN>()
             .ok_or(ProofError::Length)?;
         let size =
             ContentSize::try_from(u64::from_le_bytes(*size)).map_err(|_| ProofError::TooLarge)?;
         let list_len = size.chunks() as usize * VALUE_LEN;
-        let (list, last) = rest.split_at_checked(list_len).ok_or(ProofError::Length)?;
-        let proof = Self::from_list(key, size, list)?;
-        let last = proof.verify(size.chunks() - 1, last.to_vec())?;
-        Ok((proof, last))
-    }
-
-    /// Takes a list from this peer's own store, where the size was proven before.
-    pub fn from_list(key: ContentKey, size: ContentSize, list: &[u8]) -> Result<Self, ProofError> {
-        let (values, rest) = list.as_chunks::<VALUE_LEN>();
-        if values.len() != size.chunks() as usize || !rest.is_empty() {
-            return Err(ProofError::Length);
-        }
-        if root(values) != *key.hash() {
+        let (list, tail) = rest.split_at_checked(list_len).ok_or(ProofError::Length)?;
+        let (list, _) = list.as_chunks::<VALUE_LEN>();
+        let tail = Tail::from_bytes(size, tail)?;
+        if top(list, true) != *key.hash() {
             return Err(ProofError::List);
         }
+        if list.last() != Some(&tail.chunk_value(size)) {
+            return Err(ProofError::Tail);
+        }
+        let list = list.to_vec();
         Ok(Self {
             key,
             size,
-            list: values.to_vec(),
+            list,
+            tail,
         })
     }
 
-    /// The list as bytes, 32 for each chunk.
-    pub fn list(&self) -> &[u8] {
-        self.list.as_flattened()
+    /// What is sent to who asks for the proof, and what is stored of it.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.byte_len());
+        bytes.extend_from_slice(&self.size.bytes().to_le_bytes());
+        bytes.extend_from_slice(self.list.as_flattened());
+        bytes.extend_from_slice(self.tail.left.as_flattened());
+        bytes.extend_from_slice(&self.tail.leaf);
+        bytes
     }
 
-    /// What is sent to who asks for the proof: size (u64, little-endian), list, last chunk.
-    /// `None` if `last` is not the last chunk.
-    pub fn answer(&self, last: &VerifiedChunk) -> Option<Vec<u8>> {
-        if last.index != self.size.chunks() - 1 {
-            return None;
-        }
-        let list = self.list();
-        let mut answer = Vec::with_capacity(SIZE_LEN + list.len() + last.bytes.len());
-        answer.extend_from_slice(&self.size.bytes().to_le_bytes());
-        answer.extend_from_slice(list);
-        answer.extend_from_slice(&last.bytes);
-        Some(answer)
+    /// Number of bytes of [`Proof::to_bytes`].
+    pub fn byte_len(&self) -> usize {
+        let values = self.list.len() + self.tail.left.len();
+        SIZE_LEN + values * VALUE_LEN + self.tail.leaf.len()
     }
 
     /// Checks that `bytes` are chunk `index` of the content.
@@ -156,7 +158,8 @@ impl Proof {
 #[derive(Debug)]
 pub struct Publication {
     size: ContentSize,
-    list: Vec<[u8; VALUE_LEN]>,
+    list: Vec<Value>,
+    tail: Option<Tail>,
     missing: u32,
 }
 
@@ -167,6 +170,7 @@ impl Publication {
         Self {
             size,
             list: vec![[0; VALUE_LEN]; chunks as usize],
+            tail: None,
             missing: chunks,
         }
     }
@@ -182,64 +186,158 @@ impl Publication {
             return Err(ProofError::ChunkLength(index));
         }
         self.list[index as usize] = chaining_value(self.size, index, &bytes);
+        if index == self.size.chunks() - 1 {
+            self.tail = Some(Tail::of_chunk(self.size, &bytes));
+        }
         self.missing = self.missing.saturating_sub(1);
         Ok(VerifiedChunk { index, bytes })
     }
 
     /// The proof of the whole content, or `None` while chunks are missing.
     pub fn finish(self) -> Option<Proof> {
-        if self.missing > 0 {
-            return None;
-        }
-        let key = ContentKey::from_hash(root(&self.list));
+        let tail = self.tail.filter(|_| self.missing == 0)?;
+        let key = ContentKey::from_hash(top(&self.list, true));
         Some(Proof {
             key,
             size: self.size,
             list: self.list,
+            tail,
+        })
+    }
+}
+
+/// The way from the root of the last chunk down to the last leaf of the content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Tail {
+    /// The chaining values of the subtrees left of the way, from the top.
+    left: Vec<Value>,
+    leaf: Vec<u8>,
+}
+
+impl Tail {
+    /// The tail of a content of `size` bytes whose last chunk is `bytes`.
+    fn of_chunk(size: ContentSize, mut bytes: &[u8]) -> Self {
+        let mut left = Vec::new();
+        while bytes.len() > LEAF_LEN {
+            let offset = size.bytes() - bytes.len() as u64;
+            let (subtree, rest) = bytes.split_at(left_bytes(bytes.len()));
+            left.push(subtree_value(offset, subtree));
+            bytes = rest;
+        }
+        let leaf = bytes.to_vec();
+        Self { left, leaf }
+    }
+
+    /// Splits the tail of a content of `size` bytes.
+    fn from_bytes(size: ContentSize, bytes: &[u8]) -> Result<Self, ProofError> {
+        let (levels, leaf_len) = Self::shape(size);
+        let (left, leaf) = bytes
+            .split_at_checked(levels * VALUE_LEN)
+            .filter(|(_, leaf)| leaf.len() == leaf_len)
+            .ok_or(ProofError::Length)?;
+        let (left, _) = left.as_chunks::<VALUE_LEN>();
+        Ok(Self {
+            left: left.to_vec(),
+            leaf: leaf.to_vec(),
+        })
+    }
+
+    /// How many subtrees lie left of the way in a content of `size` bytes, and the bytes of
+    /// the leaf.
+    fn shape(size: ContentSize) -> (usize, usize) {
+        let mut leaf_len = size.chunk_len(size.chunks() - 1).unwrap_or_default();
+        let mut levels = 0;
+        while leaf_len > LEAF_LEN {
+            leaf_len -= left_bytes(leaf_len);
+            levels += 1;
+        }
+        (levels, leaf_len)
+    }
+
+    /// The chaining value of the last chunk; for an only chunk, the plain hash.
+    fn chunk_value(&self, size: ContentSize) -> Value {
+        let is_only = size.chunks() == 1;
+        let offset = size.bytes() - self.leaf.len() as u64;
+        let leaf = match is_only && self.left.is_empty() {
+            true => *blake3::hash(&self.leaf).as_bytes(),
+            false => subtree_value(offset, &self.leaf),
+        };
+        let below = self.left.iter().enumerate().rev();
+        below.fold(leaf, |right, (level, left)| {
+            merge(left, &right, is_only && level == 0)
         })
     }
 }
 
 /// The chaining value of a chunk at its place; for an only chunk, the plain hash.
-fn chaining_value(size: ContentSize, index: u32, bytes: &[u8]) -> [u8; VALUE_LEN] {
+fn chaining_value(size: ContentSize, index: u32, bytes: &[u8]) -> Value {
     if size.chunks() == 1 {
         return *blake3::hash(bytes).as_bytes();
     }
+    subtree_value(u64::from(index) * CHUNK_SIZE as u64, bytes)
+}
+
+/// The chaining value of the subtree over `bytes`, which are not empty, at `offset`.
+fn subtree_value(offset: u64, bytes: &[u8]) -> Value {
     blake3::Hasher::new()
-        .set_input_offset(u64::from(index) * CHUNK_SIZE as u64)
+        .set_input_offset(offset)
         .update(bytes)
         .finalize_non_root()
 }
 
-/// The root of the tree over `values`, which are not empty.
-fn root(values: &[[u8; VALUE_LEN]]) -> [u8; VALUE_LEN] {
+/// The top of the tree over `values`, which are not empty.
+fn top(values: &[Value], is_root: bool) -> Value {
     match values {
         [only] => *only,
         _ => {
             let (left, right) = values.split_at(left_len(values.len()));
-            *hazmat::merge_subtrees_root(&subtree(left), &subtree(right), Mode::Hash).as_bytes()
+            merge(&top(left, false), &top(right, false), is_root)
         }
     }
 }
 
-fn subtree(values: &[[u8; VALUE_LEN]]) -> [u8; VALUE_LEN] {
-    match values {
-        [only] => *only,
-        _ => {
-            let (left, right) = values.split_at(left_len(values.len()));
-            hazmat::merge_subtrees_non_root(&subtree(left), &subtree(right), Mode::Hash)
-        }
+fn merge(left: &Value, right: &Value, is_root: bool) -> Value {
+    match is_root {
+        true => *hazmat::merge_subtrees_root(left, right, Mode::Hash).as_bytes(),
+        false => hazmat::merge_subtrees_non_root(left, right, Mode::Hash),
     }
 }
 
-/// How many of `len` > 1 leaves lie left: the largest power of two below `len`.
+/// How many of `len` > 1 subtrees lie left: the largest power of two below `len`.
 fn left_len(len: usize) -> usize {
     len.next_power_of_two() / 2
+}
+
+/// How many of `len` > [`LEAF_LEN`] bytes lie left.
+fn left_bytes(len: usize) -> usize {
+    left_len(len.div_ceil(LEAF_LEN)) * LEAF_LEN
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    /// Lengths at which the tree of a content changes its shape.
+    const EDGES: [usize; 17] = [
+        0,
+        1,
+        LEAF_LEN - 1,
+        LEAF_LEN,
+        LEAF_LEN + 1,
+        2 * LEAF_LEN,
+        2 * LEAF_LEN + 1,
+        5 * LEAF_LEN + 3,
+        CHUNK_SIZE - 1,
+        CHUNK_SIZE,
+        CHUNK_SIZE + 1,
+        CHUNK_SIZE + 7 * LEAF_LEN,
+        2 * CHUNK_SIZE - 1,
+        2 * CHUNK_SIZE,
+        4 * CHUNK_SIZE,
+        5 * CHUNK_SIZE + 7,
+        7 * CHUNK_SIZE,
+    ];
 
     fn bytes(len: usize) -> Vec<u8> {
         (0..len)
@@ -247,8 +345,12 @@ mod tests {
             .collect()
     }
 
+    fn size(len: usize) -> ContentSize {
+        ContentSize::try_from(len as u64).unwrap()
+    }
+
     fn publish(data: &[u8]) -> (Proof, Vec<VerifiedChunk>) {
-        let size = ContentSize::try_from(data.len() as u64).unwrap();
+        let size = size(data.len());
         let mut publication = Publication::new(size);
         let chunks = (0..size.chunks())
             .map(|index| {
@@ -264,24 +366,40 @@ mod tests {
         (publication.finish().unwrap(), chunks)
     }
 
+    /// A list and a tail cut or filled up to what a content of `size` bytes has.
+    fn claim(size: ContentSize, list: &[Value], tail: &Tail) -> Vec<u8> {
+        let (levels, leaf_len) = Tail::shape(size);
+        let mut left = tail.left.clone();
+        left.resize(levels, [0; VALUE_LEN]);
+        let mut leaf = tail.leaf.clone();
+        leaf.resize(leaf_len, 0);
+        let head = size.bytes().to_le_bytes();
+        [&head[..], list.as_flattened(), left.as_flattened(), &leaf].concat()
+    }
+
+    #[test]
+    fn golden_proof() {
+        let (proof, _) = publish(&[0; LEAF_LEN + 1]);
+        let key = "d2beb49d87e59db174cb3ff1440f1899422968df670d060fd7ce759e8cc160e7";
+        let left = "91715ad631c858232d522cc2ff678052288c8c540fc6ab6c5fa5104cb63e0d39";
+        let hex: String = proof
+            .to_bytes()
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        assert_eq!(hex, format!("0104000000000000{key}{left}00"));
+    }
+
     #[test]
     fn keys_are_plain_blake3_at_every_edge() {
-        for len in [
-            0,
-            1,
-            CHUNK_SIZE - 1,
-            CHUNK_SIZE,
-            CHUNK_SIZE + 1,
-            2 * CHUNK_SIZE,
-            5 * CHUNK_SIZE + 7,
-            7 * CHUNK_SIZE,
-        ] {
+        for len in EDGES {
             let data = bytes(len);
             let (proof, chunks) = publish(&data);
             assert_eq!(proof.key().hash(), blake3::hash(&data).as_bytes(), "{len}");
-            let answer = proof.answer(chunks.last().unwrap()).unwrap();
-            let (same, last) = Proof::from_answer(proof.key(), &answer).unwrap();
-            assert_eq!((&same, &last), (&proof, chunks.last().unwrap()), "{len}");
+            let bytes = proof.to_bytes();
+            assert_eq!(bytes.len(), proof.byte_len(), "{len}");
+            let same = Proof::from_bytes(proof.key(), &bytes).unwrap();
+            assert_eq!(same, proof, "{len}");
             for chunk in &chunks {
                 assert_eq!(
                     same.verify(chunk.index(), chunk.bytes().to_vec()).as_ref(),
@@ -292,43 +410,95 @@ mod tests {
     }
 
     #[test]
-    fn a_shorter_list_of_parents_does_not_shrink_the_content() {
+    fn the_largest_proof_has_the_stated_length() {
+        let (levels, leaf_len) = Tail::shape(ContentSize::MAX);
+        let values = ContentSize::MAX.chunks() as usize + levels;
+        assert_eq!(SIZE_LEN + values * VALUE_LEN + leaf_len, MAX_PROOF);
+    }
+
+    #[test]
+    fn a_list_of_parents_does_not_shrink_the_content() {
         let data = bytes(4 * CHUNK_SIZE);
         let (proof, chunks) = publish(&data);
-        let parents: Vec<u8> = [subtree(&proof.list[..2]), subtree(&proof.list[2..])].concat();
-        let size = ContentSize::try_from(2 * CHUNK_SIZE as u64).unwrap();
-        // The list alone passes; that is why the last chunk belongs to the answer.
-        assert!(Proof::from_list(proof.key(), size, &parents).is_ok());
-        for last in &chunks {
-            let mut answer = size.bytes().to_le_bytes().to_vec();
-            answer.extend_from_slice(&parents);
-            answer.extend_from_slice(last.bytes());
-            assert_eq!(
-                Proof::from_answer(proof.key(), &answer),
-                Err(ProofError::Chunk(1))
-            );
+        let parents = [top(&proof.list[..2], false), top(&proof.list[2..], false)];
+        // The list alone passes; that is why there is a tail.
+        assert_eq!(top(&parents, true), *proof.key().hash());
+        for chunk in &chunks {
+            for len in [CHUNK_SIZE + 1, 2 * CHUNK_SIZE - 1, 2 * CHUNK_SIZE] {
+                // The tail of a chunk, or the way from a parent down to the leaf.
+                let of_chunk = Tail::of_chunk(size(4 * CHUNK_SIZE), chunk.bytes());
+                let mut of_parent = of_chunk.clone();
+                of_parent.left.insert(0, proof.list[2]);
+                for tail in [&of_chunk, &of_parent] {
+                    let claimed = claim(size(len), &parents, tail);
+                    let refused = Proof::from_bytes(proof.key(), &claimed);
+                    assert_eq!(refused, Err(ProofError::Tail), "{len}");
+                }
+            }
         }
     }
 
     #[test]
-    fn a_proof_answer_is_accepted_or_dropped_as_one() {
-        let data = bytes(3 * CHUNK_SIZE + 9);
-        let (proof, chunks) = publish(&data);
-        let key = proof.key();
-        let answer = proof.answer(&chunks[3]).unwrap();
-        let changed = |at: usize| {
-            let mut answer = answer.clone();
-            answer[at] ^= 1;
-            Proof::from_answer(key, &answer).map(|_| ())
+    fn a_tail_fits_no_other_place() {
+        // One byte behind a chunk; one byte behind a leaf has a tree of the same shape.
+        let (proof, _) = publish(&bytes(CHUNK_SIZE + 1));
+        let tail = Tail {
+            left: vec![proof.list[0]],
+            leaf: proof.tail.leaf.clone(),
         };
-        assert_eq!(changed(0), Err(ProofError::ChunkLength(3)));
-        assert_eq!(changed(7), Err(ProofError::TooLarge));
-        assert_eq!(changed(8), Err(ProofError::List));
-        assert_eq!(changed(answer.len() - 1), Err(ProofError::Chunk(3)));
-        for len in [0, 7, 8, 100, answer.len() - 1] {
-            assert!(Proof::from_answer(key, &answer[..len]).is_err(), "{len}");
+        let moved = claim(size(LEAF_LEN + 1), &[*proof.key().hash()], &tail);
+        assert_eq!(moved.len(), SIZE_LEN + 2 * VALUE_LEN + 1);
+        assert_eq!(
+            Proof::from_bytes(proof.key(), &moved),
+            Err(ProofError::Tail)
+        );
+    }
+
+    #[test]
+    fn no_other_size_with_as_many_chunks_passes() {
+        for len in EDGES {
+            let (proof, _) = publish(&bytes(len));
+            let near = [1, 2, LEAF_LEN - 1, LEAF_LEN, LEAF_LEN + 1, 2 * LEAF_LEN];
+            let smaller = near.iter().filter_map(|less| len.checked_sub(*less));
+            let larger = near.iter().map(|more| len + more);
+            for other in smaller.chain(larger).map(size) {
+                if other.chunks() == proof.size.chunks() {
+                    let claimed = claim(other, &proof.list, &proof.tail);
+                    let refused = Proof::from_bytes(proof.key(), &claimed);
+                    assert_eq!(refused, Err(ProofError::Tail), "{len}: {other:?}");
+                }
+            }
         }
-        assert_eq!(proof.answer(&chunks[0]), None);
+    }
+
+    #[test]
+    fn a_proof_is_accepted_or_dropped_as_one() {
+        let data = bytes(3 * CHUNK_SIZE + 5 * LEAF_LEN + 9);
+        let (proof, _) = publish(&data);
+        let bytes = proof.to_bytes();
+        let changed = |at: usize, bit: u8| {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1 << bit;
+            Proof::from_bytes(proof.key(), &bytes)
+        };
+        for at in 0..bytes.len() {
+            assert!(changed(at, at as u8 % 8).is_err(), "byte {at}");
+        }
+        assert_eq!(changed(0, 0), Err(ProofError::Length));
+        assert_eq!(changed(7, 0), Err(ProofError::TooLarge));
+        assert_eq!(changed(8, 0), Err(ProofError::List));
+        let tail = SIZE_LEN + 4 * VALUE_LEN;
+        assert_eq!(changed(tail, 0), Err(ProofError::Tail));
+        assert_eq!(changed(bytes.len() - 1, 7), Err(ProofError::Tail));
+        for len in 0..bytes.len() {
+            let short = Proof::from_bytes(proof.key(), &bytes[..len]);
+            assert_eq!(short, Err(ProofError::Length), "{len}");
+        }
+        let long = [&bytes[..], &[0]].concat();
+        assert_eq!(
+            Proof::from_bytes(proof.key(), &long),
+            Err(ProofError::Length)
+        );
     }
 
     #[test]
@@ -344,5 +514,27 @@ mod tests {
             Err(ProofError::ChunkLength(3))
         );
         assert_eq!(proof.verify(0, Vec::new()), Err(ProofError::ChunkLength(0)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_other_small_size_passes(len in 0usize..8 * LEAF_LEN, other in 0usize..8 * LEAF_LEN) {
+            let (proof, _) = publish(&bytes(len));
+            let claimed = claim(size(other), &proof.list, &proof.tail);
+            prop_assert_eq!(Proof::from_bytes(proof.key(), &claimed).is_ok(), len == other);
+        }
+
+        #[test]
+        fn no_bytes_panic(stated in 0u64..4 * CHUNK_SIZE as u64, bytes: Vec<u8>, filler: u8) {
+            let key = ContentKey::from_hash([7; VALUE_LEN]);
+            prop_assert!(Proof::from_bytes(key, &bytes).is_err());
+            // As long as such a content asks for.
+            let stated = ContentSize::try_from(stated).unwrap();
+            let list = vec![[filler; VALUE_LEN]; stated.chunks() as usize];
+            let tail = Tail { left: Vec::new(), leaf: bytes };
+            let key = ContentKey::from_hash(top(&list, true));
+            let refused = Proof::from_bytes(key, &claim(stated, &list, &tail));
+            prop_assert_eq!(refused, Err(ProofError::Tail));
+        }
     }
 }

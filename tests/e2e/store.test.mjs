@@ -165,7 +165,7 @@ for (const name of BROWSERS) {
       for (const { key } of [...published, hello]) gone.push(await opened.call('remove', { key }));
       const after = await opened.call('contents', {});
       await opened.close();
-      const left = await globalThis.raw(NAME, ['contents', 'lists', 'chunks'], (...stores) => Promise.all(
+      const left = await globalThis.raw(NAME, ['contents', 'proofs', 'chunks'], (...stores) => Promise.all(
         stores.map((store) => globalThis.finished(store.count())),
       ));
       return { hello, published, contents, same, after, left, inProgress };

@@ -82,7 +82,7 @@ impl Node {
             Op::Record { key },
             StoreRequest::PutContent {
                 content,
-                list: proof.list().to_vec(),
+                proof: proof.to_bytes(),
             },
         );
     }
@@ -153,7 +153,7 @@ impl Node {
         let waiting = self.needs_proof.entry(key).or_default();
         waiting.push(need);
         if waiting.len() == 1 {
-            self.store(Op::LoadProof { key }, StoreRequest::GetList { key });
+            self.store(Op::LoadProof { key }, StoreRequest::GetProof { key });
         }
     }
 
@@ -163,7 +163,20 @@ impl Node {
             return;
         };
         match need {
-            NeedsProof::Upload(link, wanted) => self.read_upload(link, wanted),
+            NeedsProof::Upload(link, wanted) => match wanted.part {
+                Part::Proof => self.uploads.read(link, wanted, Arc::new(proof.to_bytes())),
+                Part::Chunk(index) => {
+                    let slot = content.slot;
+                    self.store(
+                        Op::UploadChunk {
+                            link,
+                            wanted,
+                            index,
+                        },
+                        StoreRequest::GetChunk { slot, index },
+                    );
+                }
+            },
             NeedsProof::Read(call, index) => {
                 let request = StoreRequest::GetChunk {
                     slot: content.slot,
@@ -189,13 +202,14 @@ impl Node {
         let Some(content) = self.contents.get(key) else {
             return;
         };
-        let list = match result {
-            Ok(StoreAnswer::List(list)) => list,
+        let bytes = match result {
+            Ok(StoreAnswer::Proof(bytes)) => bytes,
             Ok(_) => None,
             // It may be there all the same.
             Err(error) => return self.proof_not_read(now, key, needs, &store_error(&error)),
         };
-        let proof = list.and_then(|list| Proof::from_list(key, content.size, &list).ok());
+        let proof = bytes.and_then(|bytes| Proof::from_bytes(key, &bytes).ok());
+        let proof = proof.filter(|proof| proof.size() == content.size);
         match proof {
             Some(proof) => {
                 self.contents.cache_proof(Arc::new(proof));
@@ -273,7 +287,7 @@ impl Node {
                         Op::Adopt { key },
                         StoreRequest::PutContent {
                             content,
-                            list: Vec::new(),
+                            proof: Vec::new(),
                         },
                     );
                 }
@@ -375,14 +389,8 @@ impl Node {
         // What is sent is verified first: a damaged disk must not look like a lie.
         match bytes.map(|bytes| proof.verify(index, bytes)) {
             Some(Ok(chunk)) => {
-                let answer = match wanted.part {
-                    Part::Chunk(_) => Some(chunk.into_bytes()),
-                    Part::Proof => proof.answer(&chunk),
-                };
-                match answer {
-                    Some(bytes) => self.uploads.read(link, wanted, Arc::new(bytes)),
-                    None => self.upload_failed(now, link, wanted),
-                }
+                let bytes = Arc::new(chunk.into_bytes());
+                self.uploads.read(link, wanted, bytes);
             }
             _ => {
                 self.upload_failed(now, link, wanted);
@@ -544,10 +552,13 @@ impl Node {
             held: Bits::full(publishing.size().chunks()),
             wanted: false,
         };
-        let list = proof.list().to_vec();
+        let bytes = proof.to_bytes();
         self.store(
             Op::PublishRecord { call, proof },
-            StoreRequest::PutContent { content, list },
+            StoreRequest::PutContent {
+                content,
+                proof: bytes,
+            },
         );
     }
 

@@ -191,31 +191,19 @@ impl Node {
         }
     }
 
-    /// (6) Answers a peer that asks for a proof: it needs the last chunk.
+    /// (6) Answers a peer that asks for a proof, whatever chunks are held.
     fn serve_proof(&mut self, now: Timestamp, link: LinkId, id: u32, key: ContentKey) {
+        let wanted = Wanted {
+            request: id,
+            key,
+            part: Part::Proof,
+        };
         let refusal = match self.contents.get(key) {
             None => ControlMessage::Gone {
                 key,
                 chunks: Vec::new(),
             },
-            Some(content) if !content.held.contains(content.held.len() - 1) => {
-                ControlMessage::Refuse {
-                    id,
-                    code: RefuseCode::Invalid,
-                }
-            }
-            Some(_)
-                if self.uploads.push(
-                    link,
-                    Wanted {
-                        request: id,
-                        key,
-                        part: Part::Proof,
-                    },
-                ) =>
-            {
-                return;
-            }
+            Some(_) if self.uploads.push(link, wanted) => return,
             Some(_) => ControlMessage::Refuse {
                 id,
                 code: RefuseCode::Busy,
@@ -229,29 +217,6 @@ impl Node {
         while let Some((link, wanted)) = self.uploads.poll_read() {
             self.with_proof(wanted.key, NeedsProof::Upload(link, wanted));
         }
-    }
-
-    /// The proof an upload needed is there: reads the chunk.
-    pub(super) fn read_upload(&mut self, link: LinkId, wanted: Wanted) {
-        let Some(content) = self.contents.get(wanted.key) else {
-            return;
-        };
-        let index = match wanted.part {
-            Part::Chunk(index) => index,
-            Part::Proof => content.held.len() - 1,
-        };
-        let request = StoreRequest::GetChunk {
-            slot: content.slot,
-            index,
-        };
-        self.store(
-            Op::UploadChunk {
-                link,
-                wanted,
-                index,
-            },
-            request,
-        );
     }
 
     /// Gives lanes to links they pay for, and takes them from others.

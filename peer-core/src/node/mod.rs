@@ -75,7 +75,7 @@ enum Op {
     Adopt {
         key: ContentKey,
     },
-    /// A proof list for whoever waits for it.
+    /// A proof for whoever waits for it.
     LoadProof {
         key: ContentKey,
     },
@@ -108,7 +108,7 @@ enum Op {
     Quiet,
 }
 
-/// Who waits for a proof list to be read.
+/// Who waits for a proof to be read.
 enum NeedsProof {
     Upload(LinkId, Wanted),
     Read(CallId, u32),

@@ -63,7 +63,7 @@ pub struct Peer {
     pub store: MemoryStore,
     /// What writes fail with.
     pub store_fails: Option<StoreError>,
-    /// How many reads of chunks and of proof lists are yet to fail.
+    /// How many reads of chunks and of proofs are yet to fail.
     pub reads_fail: u32,
     pub fault: Fault,
     pub access: Access,
@@ -676,7 +676,7 @@ impl Network {
                 );
                 let reads = matches!(
                     request,
-                    StoreRequest::GetChunk { .. } | StoreRequest::GetList { .. }
+                    StoreRequest::GetChunk { .. } | StoreRequest::GetProof { .. }
                 );
                 let fails = reads && peer.reads_fail > 0;
                 peer.reads_fail -= u32::from(fails);

@@ -1,7 +1,7 @@
 //! What lies where in the database, and how it is read and written within a transaction.
 //!
 //! Object stores, version 1: `meta` (`format`, `epoch`, `claimed`), `identity`, `contents`
-//! (by key: a [`Record`]), `lists` (by key: the proof list), `chunks` (by `[slot, index]`:
+//! (by key: a [`Record`]), `proofs` (by key), `chunks` (by `[slot, index]`:
 //! the bytes).
 
 use super::transaction::{Result, Transaction, error_of, from_idb};
@@ -24,9 +24,9 @@ pub const FORMAT: u32 = 1;
 pub const META: &str = "meta";
 pub const IDENTITY: &str = "identity";
 pub const CONTENTS: &str = "contents";
-pub const LISTS: &str = "lists";
+pub const PROOFS: &str = "proofs";
 pub const CHUNKS: &str = "chunks";
-pub const STORES: [&str; 5] = [META, IDENTITY, CONTENTS, LISTS, CHUNKS];
+pub const STORES: [&str; 5] = [META, IDENTITY, CONTENTS, PROOFS, CHUNKS];
 
 /// Keys in `meta`: the layout, the epoch of the engine that has the store, and the last
 /// epoch that was given to a node.
@@ -52,7 +52,7 @@ pub fn newer() -> StoreError {
     StoreError::Failed("it was made by a newer version of Shoal; reload the page".into())
 }
 
-/// The key of a record, a list, or what is there once.
+/// The key of a record, a proof, or what is there once.
 pub fn key(name: impl ToString) -> JsValue {
     name.to_string().into()
 }

@@ -2,7 +2,7 @@
 
 use super::{
     layout::{
-        CHUNKS, CONTENTS, LISTS, META, Record, chunk, held, key, put_record, record, records,
+        CHUNKS, CONTENTS, META, PROOFS, Record, chunk, held, key, put_record, record, records,
         stored, whole,
     },
     transaction::{Result, Transaction},
@@ -27,15 +27,15 @@ pub enum Access {
 pub fn scope(request: &StoreRequest) -> (&'static [&'static str], Access) {
     match request {
         StoreRequest::GetChunk { .. } => (&[CHUNKS], Access::Read),
-        StoreRequest::GetList { .. } => (&[LISTS], Access::Read),
+        StoreRequest::GetProof { .. } => (&[PROOFS], Access::Read),
         StoreRequest::FindContent { .. } => (&[CONTENTS, CHUNKS], Access::Read),
         StoreRequest::PutChunks { .. } => (&[META, CHUNKS], Access::Write),
-        StoreRequest::PutContent { .. } => (&[META, CONTENTS, LISTS, CHUNKS], Access::Write),
+        StoreRequest::PutContent { .. } => (&[META, CONTENTS, PROOFS, CHUNKS], Access::Write),
         StoreRequest::SetWanted { .. } | StoreRequest::SetComplete { .. } => {
             (&[META, CONTENTS], Access::Write)
         }
         StoreRequest::DropChunk { .. } => (&[META, CONTENTS, CHUNKS], Access::Delete),
-        StoreRequest::RemoveContent { .. } => (&[META, CONTENTS, LISTS, CHUNKS], Access::Delete),
+        StoreRequest::RemoveContent { .. } => (&[META, CONTENTS, PROOFS, CHUNKS], Access::Delete),
         StoreRequest::DropSlot { .. } => (&[META, CHUNKS], Access::Delete),
     }
 }
@@ -53,8 +53,8 @@ pub async fn perform(
             return bytes.map(StoreAnswer::Chunk);
         }
         StoreRequest::DropChunk { slot, index } => drop_chunk(t, *slot, *index).await?,
-        StoreRequest::PutContent { content, list } => {
-            let content = put_content(t, namespace, content, list).await?;
+        StoreRequest::PutContent { content, proof } => {
+            let content = put_content(t, namespace, content, proof).await?;
             return Ok(StoreAnswer::Content(Some(content)));
         }
         StoreRequest::SetWanted { key, wanted } => {
@@ -77,9 +77,9 @@ pub async fn perform(
             };
             return Ok(StoreAnswer::Content(content));
         }
-        StoreRequest::GetList { key: content } => {
-            let bytes = get_bytes(t, LISTS, key(content)).await;
-            return bytes.map(StoreAnswer::List);
+        StoreRequest::GetProof { key: content } => {
+            let bytes = get_bytes(t, PROOFS, key(content)).await;
+            return bytes.map(StoreAnswer::Proof);
         }
         StoreRequest::RemoveContent { key } => remove_content(t, namespace, *key).await?,
         StoreRequest::DropSlot { slot } => t.delete(CHUNKS, whole(*slot)?)?,
@@ -115,7 +115,7 @@ async fn put_content(
     t: &Transaction,
     namespace: &Namespace,
     content: &StoredContent,
-    list: &[u8],
+    proof: &[u8],
 ) -> Result<StoredContent> {
     let held = held(t, content.slot, content.size).await?;
     let old = record(t, content.key).await?;
@@ -136,7 +136,7 @@ async fn put_content(
                 wanted: content.wanted,
                 namespaces: old.map(|old| old.namespaces).unwrap_or_default(),
             };
-            t.put(LISTS, &key(content.key), &Uint8Array::from(list))?;
+            t.put(PROOFS, &key(content.key), &Uint8Array::from(proof))?;
             (record, loses)
         }
     };
@@ -157,6 +157,6 @@ async fn remove_content(t: &Transaction, namespace: &Namespace, content: Content
         return put_record(t, content, &record);
     }
     t.delete(CONTENTS, key(content))?;
-    t.delete(LISTS, key(content))?;
+    t.delete(PROOFS, key(content))?;
     t.delete(CHUNKS, whole(record.slot)?)
 }
