@@ -7,7 +7,8 @@
 //! Few links are served at a time. Where this peer's own line is what limits, a chunk sent to
 //! one link at a time is whole, and can be passed on, long before one that is sent to all of
 //! them at once. Of the chunks a link asked for the one that was sent least goes first, so
-//! that a lone publisher gives each out once before any twice (super-seeding).
+//! that a lone publisher gives each out once before any twice (super-seeding). A proof of one
+//! frame waits for nothing: nobody can ask for chunks without it.
 
 use crate::{io::Limits, policy, rate::Rate};
 use shoal_protocol::{
@@ -56,6 +57,14 @@ struct Answer {
     /// The lane it goes over once it has begun, and how much of it went.
     lane: Option<LinkId>,
     sent: usize,
+}
+
+impl Answer {
+    /// Whether it is a proof of one frame, and read.
+    fn is_small_proof(&self) -> bool {
+        let fits = |bytes: &Arc<Vec<u8>>| bytes.len() <= MAX_PAYLOAD;
+        self.wanted.part == Part::Proof && self.bytes.as_ref().is_some_and(fits)
+    }
 }
 
 /// A link's own bulk channel, or that of one of its lanes.
@@ -338,16 +347,17 @@ impl Uploads {
         if limited && queue.tokens <= 0.0 || !has_room {
             return None;
         }
-        let begun = |answer: &Answer| answer.lane == Some(lane);
-        let begun = queue.answers.iter().position(begun);
+        let place = |which: &dyn Fn(&Answer) -> bool| queue.answers.iter().position(which);
+        let at_once = place(&Answer::is_small_proof);
+        let at_once = at_once.or_else(|| place(&|answer| answer.lane == Some(lane)));
         // Whatever is read goes first, so that one slow read does not hold up the rest.
         let read = |answer: &Answer| answer.bytes.is_some() && answer.lane.is_none();
-        let at = begun.or_else(|| queue.answers.iter().position(read))?;
-        if begun.is_none() && !self.has_turn(now, link) {
+        let at = at_once.or_else(|| place(&read))?;
+        if at_once.is_none() && !self.has_turn(now, link) {
             return None;
         }
         let queue = self.queues.get_mut(&link)?;
-        if begun.is_none() {
+        if at_once.is_none() {
             self.turns += 1;
             (queue.turn, queue.turned) = (self.turns, now);
         }
@@ -530,6 +540,27 @@ mod tests {
         assert_eq!(served(&mut uploads, now, 4), [0, 1]);
         let later = now + policy::TURN;
         assert_eq!(served(&mut uploads, later, 4), [2, 3]);
+    }
+
+    #[test]
+    fn a_small_proof_waits_for_no_chunk() {
+        let now = Timestamp::from_millis(1_000_000);
+        let mut uploads = uploads(now, 3, None);
+        assert!(uploads.poll_frame(now, link(0)).is_some());
+        assert!(uploads.poll_frame(now, link(1)).is_some());
+        assert_eq!(uploads.poll_frame(now, link(2)), None, "two are served");
+        for number in 0..3 {
+            let wanted = Wanted {
+                request: 2,
+                key: KEY,
+                part: Part::Proof,
+            };
+            assert!(uploads.push(link(number), wanted));
+            uploads.read(link(number), wanted, Arc::new(vec![0; MAX_PAYLOAD]));
+            let frame = uploads.poll_frame(now, link(number)).expect("the proof");
+            let (header, _) = BulkHeader::decode(&frame).expect("a frame");
+            assert_eq!(header.kind, BulkKind::Proof);
+        }
     }
 
     #[test]
