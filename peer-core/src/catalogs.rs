@@ -1,5 +1,6 @@
 //! Who offers what: this peer's own catalog and its copies of others'.
 
+use crate::sorted::SortedMap;
 use shoal_protocol::{
     catalog::{
         Catalog, CatalogError, CatalogHead, Entry, HEAD_LIFETIME, Offered, PageText, Replica,
@@ -12,7 +13,7 @@ use shoal_protocol::{
     signed::{Payload, Signed},
     time::Timestamp,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 /// Most catalogs of others kept. Guess: a few times a full view.
 const MAX_CATALOGS: usize = 500;
@@ -200,7 +201,7 @@ pub(crate) enum Received {
 /// Copies of other peers' catalogs.
 #[derive(Default)]
 pub(crate) struct Catalogs {
-    replicas: BTreeMap<PeerId, Replica>,
+    replicas: SortedMap<PeerId, Replica>,
 }
 
 impl Catalogs {

@@ -1,5 +1,6 @@
 //! What this peer holds in its namespace, as its logic sees it.
 
+use crate::sorted::SortedMap;
 use crate::{
     fetch::held_bytes,
     io::{Content, StoredContent},
@@ -9,7 +10,7 @@ use shoal_protocol::{
     content::ContentKey,
     proof::{MAX_PROOF, Proof},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 /// Most bytes of proofs kept in memory; more are read from the store again. Guess: twice the
 /// largest.
@@ -18,8 +19,8 @@ const CACHED_BYTES: usize = 2 * MAX_PROOF;
 /// The contents of a node, and the proofs it needed lately.
 #[derive(Default)]
 pub(crate) struct Contents {
-    by_key: BTreeMap<ContentKey, StoredContent>,
-    proofs: BTreeMap<ContentKey, Arc<Proof>>,
+    by_key: SortedMap<ContentKey, StoredContent>,
+    proofs: SortedMap<ContentKey, Arc<Proof>>,
 }
 
 impl Contents {
@@ -30,7 +31,7 @@ impl Contents {
             .collect();
         Self {
             by_key,
-            proofs: BTreeMap::new(),
+            proofs: SortedMap::new(),
         }
     }
 

@@ -6,6 +6,7 @@
 //! Sources: BitTorrent's piece selection (Cohen 2003, sections 2.4.1 to 2.4.4); hedged
 //! requests (Dean and Barroso, "The Tail at Scale", 2013).
 
+use crate::sorted::{SortedMap, SortedSet};
 use crate::{
     io::{Code, Priority, Progress, ProgressState, Slot},
     policy,
@@ -19,12 +20,7 @@ use shoal_protocol::{
     proof::{Proof, VerifiedChunk},
     time::Timestamp,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Bound,
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 /// A chunk that was asked for.
 #[derive(Debug)]
@@ -45,7 +41,7 @@ pub(crate) struct Chunks {
     pub(crate) held: Bits,
     /// Neither held, nor being stored, nor asked for.
     free: Bits,
-    asked: BTreeMap<u32, Asked>,
+    asked: SortedMap<u32, Asked>,
     /// Verified, waiting for a store transaction.
     pub(crate) ready: Vec<(VerifiedChunk, PeerId)>,
     /// In a store transaction.
@@ -53,7 +49,7 @@ pub(crate) struct Chunks {
     /// Number of sources that hold each chunk.
     availability: Vec<u16>,
     /// Chunks somebody waits to read.
-    pub(crate) urgent: BTreeSet<u32>,
+    pub(crate) urgent: SortedSet<u32>,
 }
 
 impl Chunks {
@@ -68,11 +64,11 @@ impl Chunks {
             slot,
             held,
             free,
-            asked: BTreeMap::new(),
+            asked: SortedMap::new(),
             ready: Vec::new(),
             writing: 0,
             availability: vec![0; chunks as usize],
-            urgent: BTreeSet::new(),
+            urgent: SortedSet::new(),
         }
     }
 
@@ -132,7 +128,7 @@ impl Chunks {
         &mut self,
         now: Timestamp,
         source: &Source,
-        owes: &BTreeSet<u32>,
+        owes: &SortedSet<u32>,
         has_room: bool,
         random: &mut Random,
     ) -> Result<u32, Option<Timestamp>> {
@@ -176,7 +172,7 @@ impl Chunks {
     }
 
     /// Whether somebody waits to read a chunk that is late with another source.
-    fn late_urgent(&self, now: Timestamp, source: &Source, owes: &BTreeSet<u32>) -> bool {
+    fn late_urgent(&self, now: Timestamp, source: &Source, owes: &SortedSet<u32>) -> bool {
         let asked = self.urgent.iter();
         let asked = asked.filter_map(|index| Some((*index, self.asked.get(index)?)));
         late(asked, source, owes, &self.urgent, self.free.is_empty())
@@ -213,8 +209,8 @@ impl Chunks {
 fn late<'a>(
     asked: impl Iterator<Item = (u32, &'a Asked)>,
     source: &Source,
-    owes: &BTreeSet<u32>,
-    urgent: &BTreeSet<u32>,
+    owes: &SortedSet<u32>,
+    urgent: &SortedSet<u32>,
     ends: bool,
 ) -> Option<(Timestamp, bool, u32)> {
     let have = source.have.as_ref()?;
@@ -251,20 +247,20 @@ pub(crate) struct Fetch {
     turn: Option<PeerId>,
     /// `None` until the proof has come.
     pub(crate) chunks: Option<Chunks>,
-    pub(crate) sources: BTreeMap<PeerId, Source>,
+    pub(crate) sources: SortedMap<PeerId, Source>,
     /// Sources that failed and went away.
-    pub(crate) former: BTreeMap<PeerId, Standing>,
+    pub(crate) former: SortedMap<PeerId, Standing>,
     /// When a chunk becomes late for a source that has room.
     pub(crate) late_at: Option<Timestamp>,
     /// Which chunks each source owes.
-    pub(crate) owed: BTreeMap<PeerId, BTreeSet<u32>>,
+    pub(crate) owed: SortedMap<PeerId, SortedSet<u32>>,
     /// Whether the record with the proof is in the store.
     pub(crate) recorded: bool,
     /// Whom the proof was asked of last, and when.
     pub(crate) proof_asked: Option<(PeerId, Timestamp)>,
     /// Who was asked in this round, how many rounds there were before, and when something
     /// new of the answer came last.
-    pub(crate) proof_tried: BTreeSet<PeerId>,
+    pub(crate) proof_tried: SortedSet<PeerId>,
     pub(crate) proof_rounds: u32,
     pub(crate) proof_heard: Option<Timestamp>,
     /// The store does not take chunks, until then.
@@ -284,13 +280,13 @@ impl Fetch {
             pass,
             turn: None,
             chunks: None,
-            sources: BTreeMap::new(),
-            former: BTreeMap::new(),
+            sources: SortedMap::new(),
+            former: SortedMap::new(),
             late_at: None,
-            owed: BTreeMap::new(),
+            owed: SortedMap::new(),
             recorded: false,
             proof_asked: None,
-            proof_tried: BTreeSet::new(),
+            proof_tried: SortedSet::new(),
             proof_rounds: 0,
             proof_heard: None,
             store_full: None,
@@ -340,7 +336,7 @@ impl Fetch {
         &mut self,
         now: Timestamp,
         budget: usize,
-        draining: &BTreeMap<PeerId, Timestamp>,
+        draining: &SortedMap<PeerId, Timestamp>,
         random: &mut Random,
     ) -> Option<(PeerId, u32)> {
         self.late_at = None;
@@ -353,10 +349,9 @@ impl Fetch {
             .filter(|source| source.is_resting(now));
         let budget = budget + resting.map(|source| source.in_flight).sum::<usize>();
         // Sources take turns, so that a budget that is short is shared.
-        let after = self.turn.map_or(Bound::Unbounded, Bound::Excluded);
-        let later = self.sources.range((after, Bound::Unbounded));
-        let turns = later.chain(&self.sources).take(self.sources.len());
-        let turns: Vec<PeerId> = turns.map(|(peer, _)| *peer).collect();
+        let mut turns: Vec<PeerId> = self.sources.keys().copied().collect();
+        let had = turns.partition_point(|peer| Some(*peer) <= self.turn);
+        turns.rotate_left(had);
         let has_room = chunks.in_memory() < budget;
         turns.into_iter().find_map(|peer| {
             let source = self.sources.get_mut(&peer)?;
@@ -380,7 +375,7 @@ impl Fetch {
     }
 
     /// A source no longer owes anything; returns what it owed.
-    pub(crate) fn release_all(&mut self, peer: PeerId) -> BTreeSet<u32> {
+    pub(crate) fn release_all(&mut self, peer: PeerId) -> SortedSet<u32> {
         let owed = self.owed.remove(&peer).unwrap_or_default();
         if let Some(source) = self.sources.get_mut(&peer) {
             source.released(owed.len());

@@ -20,6 +20,7 @@ mod random;
 mod rate;
 mod rendezvous;
 mod seeding;
+pub mod sorted;
 mod source;
 mod store;
 mod striping;

@@ -7,6 +7,7 @@
 //! only, since one connection over a long way carries less than the line. They are
 //! negotiated like links, with signals that go over the link itself, and end with it.
 
+use crate::sorted::SortedMap;
 use crate::{
     io::{Candidates, Code, Error, LinkInput},
     link::{Link, LinkAction, LinkFailure},
@@ -23,10 +24,7 @@ use shoal_protocol::{
     signed::{Payload, Signed},
     time::{Timestamp, UnixMillis},
 };
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 /// Most links at once, negotiations included. Browsers take some 500 peer connections a
 /// process; a few dozen keep their bookkeeping cheap. Guess.
@@ -129,11 +127,11 @@ struct Record {
 pub(crate) struct Links {
     own: PeerId,
     namespace: Namespace,
-    entries: BTreeMap<LinkId, Entry>,
-    by_peer: BTreeMap<PeerId, LinkId>,
-    records: BTreeMap<PeerId, Record>,
+    entries: SortedMap<LinkId, Entry>,
+    by_peer: SortedMap<PeerId, LinkId>,
+    records: SortedMap<PeerId, Record>,
     /// Links that were asked for, against replays, with when they may be forgotten.
-    seen: BTreeMap<LinkId, (PeerId, UnixMillis)>,
+    seen: SortedMap<LinkId, (PeerId, UnixMillis)>,
     /// Whether others are given the lanes they ask for.
     pub(crate) gives_lanes: bool,
     ping: u32,
@@ -148,10 +146,10 @@ impl Links {
         Self {
             own,
             namespace,
-            entries: BTreeMap::new(),
-            by_peer: BTreeMap::new(),
-            records: BTreeMap::new(),
-            seen: BTreeMap::new(),
+            entries: SortedMap::new(),
+            by_peer: SortedMap::new(),
+            records: SortedMap::new(),
+            seen: SortedMap::new(),
             gives_lanes: true,
             ping: 0,
             random,

@@ -4,11 +4,9 @@
 //! Source: John Hoffman, "Superseeding" (BEP 16, 2003). Unlike there, a peer need not be seen
 //! to pass a chunk on before it is shown the next one, so that no line stands idle.
 
+use crate::sorted::SortedMap;
 use shoal_protocol::{bits::Bits, content::ContentKey, id::LinkId, time::Timestamp};
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 /// Chunks a peer is shown ahead of those it got. Guess: a round trip at 25 MB/s and 40 ms.
 const SHOWN_AHEAD: usize = 4;
@@ -26,7 +24,7 @@ pub(crate) enum Shown {
 /// What is shown to whom.
 #[derive(Debug, Default)]
 pub(crate) struct Seeding {
-    contents: BTreeMap<ContentKey, Seed>,
+    contents: SortedMap<ContentKey, Seed>,
     news: VecDeque<(LinkId, Shown)>,
 }
 
@@ -36,7 +34,7 @@ struct Seed {
     given: Vec<u32>,
     /// Chunks that went out.
     sent: Bits,
-    links: BTreeMap<LinkId, Viewer>,
+    links: SortedMap<LinkId, Viewer>,
 }
 
 #[derive(Debug)]
@@ -59,7 +57,7 @@ impl Seeding {
         let seed = self.contents.entry(key).or_insert_with(|| Seed {
             given: vec![0; chunks as usize],
             sent: Bits::new(chunks),
-            links: BTreeMap::new(),
+            links: SortedMap::new(),
         });
         let is_first = seed.links.is_empty();
         if seed.sent.is_full() {

@@ -1,14 +1,14 @@
 //! A store in memory, for pages without a disk, for simulations and for tests.
 
 use crate::io::{Slot, StoreAnswer, StoreError, StoreRequest, StoredContent};
+use crate::sorted::{SortedMap, SortedSet};
 use shoal_protocol::{content::ContentKey, namespace::Namespace};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// The store of a peer that keeps nothing. It is the reference for what every store does.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    contents: BTreeMap<ContentKey, Record>,
-    chunks: BTreeMap<(Slot, u32), Vec<u8>>,
+    contents: SortedMap<ContentKey, Record>,
+    chunks: SortedMap<(Slot, u32), Vec<u8>>,
     bytes: u64,
     capacity: Option<u64>,
 }
@@ -17,7 +17,7 @@ pub struct MemoryStore {
 struct Record {
     content: StoredContent,
     proof: Vec<u8>,
-    namespaces: BTreeSet<Namespace>,
+    namespaces: SortedSet<Namespace>,
 }
 
 impl MemoryStore {
@@ -74,7 +74,7 @@ impl MemoryStore {
             }
             StoreRequest::PutContent { content, proof } => {
                 let key = content.key;
-                let mut namespaces = BTreeSet::new();
+                let mut namespaces = SortedSet::new();
                 if let Some(old) = self.contents.remove(&key) {
                     namespaces = old.namespaces.clone();
                     if content.held.is_full() && !old.content.held.is_full() {
@@ -157,13 +157,12 @@ impl MemoryStore {
     }
 
     fn drop_slot(&mut self, slot: Slot) {
-        let indexes: Vec<u32> = self
-            .chunks
-            .range((slot, 0)..=(slot, u32::MAX))
-            .map(|(&(_, index), _)| index)
-            .collect();
-        for index in indexes {
-            self.drop_chunk(slot, index);
-        }
+        let bytes = &mut self.bytes;
+        self.chunks.retain(|(of, _), chunk| {
+            if *of == slot {
+                *bytes -= chunk.len() as u64;
+            }
+            *of != slot
+        });
     }
 }

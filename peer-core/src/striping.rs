@@ -5,8 +5,9 @@
 //! them if more comes.
 
 use crate::policy;
+use crate::sorted::SortedMap;
 use shoal_protocol::{id::PeerId, time::Timestamp};
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 /// What is known of a link when it is judged.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +52,7 @@ struct Stripe {
 /// The links that chunks come over.
 #[derive(Debug, Default)]
 pub(crate) struct Striping {
-    stripes: BTreeMap<PeerId, Stripe>,
+    stripes: SortedMap<PeerId, Stripe>,
     /// End of the round.
     next: Option<Timestamp>,
 }
@@ -81,7 +82,7 @@ impl Striping {
         now: Timestamp,
         links: impl Iterator<Item = (PeerId, Measured)>,
     ) -> Vec<(PeerId, Verdict)> {
-        let links: BTreeMap<PeerId, Measured> = links.collect();
+        let links: SortedMap<PeerId, Measured> = links.collect();
         let sources = links.values().filter(|measured| measured.is_busy).count();
         let mut verdicts = Vec::new();
         self.stripes.retain(|&peer, stripe| {

@@ -3,6 +3,7 @@
 //! Speaks of peers, not of links; whoever has a link up is told by [`Transfers::add_source`].
 //! Wishes come out as [`Action`]s.
 
+use crate::sorted::{SortedMap, SortedSet};
 use crate::{
     allowance::Allowance,
     assembly::{Added, Assembly},
@@ -21,11 +22,7 @@ use shoal_protocol::{
     proof::{MAX_PROOF, Proof, VerifiedChunk},
     time::Timestamp,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 /// What the fetches want done, or tell.
 #[derive(Debug)]
@@ -76,25 +73,25 @@ struct Request {
 
 enum RequestPart {
     Proof(Option<Assembly>),
-    Chunks(BTreeMap<u32, Option<Assembly>>),
+    Chunks(SortedMap<u32, Option<Assembly>>),
 }
 
 pub(crate) struct Transfers {
-    fetches: BTreeMap<ContentKey, Fetch>,
-    requests: BTreeMap<u32, Request>,
+    fetches: SortedMap<ContentKey, Fetch>,
+    requests: SortedMap<u32, Request>,
     next_request: u32,
     download: Allowance,
     /// Terms of fetches that have not begun: what is held of them is being looked up.
-    terms: BTreeMap<ContentKey, Terms>,
+    terms: SortedMap<ContentKey, Terms>,
     /// Whether there is something to ask for that the limit does not allow yet.
     held_back: bool,
     /// Peers that are not asked for more until they owe nothing, at the longest until then.
-    draining: BTreeMap<PeerId, Timestamp>,
+    draining: SortedMap<PeerId, Timestamp>,
     /// When the windows of sources are shared out again among fetches.
     next_shares: Option<Timestamp>,
     /// Bytes that each peer was asked for and has not sent, taken back or not: what is under
     /// way when it is taken back is no fault, but nobody may send more than was asked.
-    due: BTreeMap<PeerId, u64>,
+    due: SortedMap<PeerId, u64>,
     random: Random,
     actions: VecDeque<Action>,
 }
@@ -102,15 +99,15 @@ pub(crate) struct Transfers {
 impl Transfers {
     pub(crate) fn new(now: Timestamp, limit: Option<u64>, random: Random) -> Self {
         Self {
-            fetches: BTreeMap::new(),
-            requests: BTreeMap::new(),
+            fetches: SortedMap::new(),
+            requests: SortedMap::new(),
             next_request: 1,
             download: Allowance::new(now, limit),
-            terms: BTreeMap::new(),
+            terms: SortedMap::new(),
             held_back: false,
-            draining: BTreeMap::new(),
+            draining: SortedMap::new(),
             next_shares: None,
-            due: BTreeMap::new(),
+            due: SortedMap::new(),
             random,
             actions: VecDeque::new(),
         }
@@ -274,7 +271,7 @@ impl Transfers {
     }
 
     /// Peers that owe something.
-    pub(crate) fn busy_peers(&self) -> BTreeSet<PeerId> {
+    pub(crate) fn busy_peers(&self) -> SortedSet<PeerId> {
         self.owing().collect()
     }
 
@@ -339,7 +336,8 @@ impl Transfers {
         if !standing.is_clear() {
             fetch.former.insert(peer, standing);
             if fetch.former.len() > policy::FORMER_MAX {
-                fetch.former.pop_first();
+                let first = fetch.former.keys().next().copied();
+                first.map(|first| fetch.former.remove(&first));
             }
         }
     }
@@ -790,13 +788,11 @@ impl Transfers {
         let open = self.fetches.values().filter(|fetch| fetch.is_open());
         let total: f64 = open.map(weight).sum();
         let mut open = keys;
-        open.retain(|key| self.fetches[key].is_open());
-        let mut picks: BTreeMap<(ContentKey, PeerId), Vec<u32>> = BTreeMap::new();
+        open.retain(|key| self.fetches.get(key).is_some_and(Fetch::is_open));
+        let mut picks: SortedMap<(ContentKey, PeerId), Vec<u32>> = SortedMap::new();
         while self.download.is_open(now) {
             // Who got least of its share is next.
-            let by_pass = |a: &&ContentKey, b: &&ContentKey| {
-                self.fetches[*a].pass.total_cmp(&self.fetches[*b].pass)
-            };
+            let by_pass = |a: &&ContentKey, b: &&ContentKey| self.pass(a).total_cmp(&self.pass(b));
             let Some(&key) = open.iter().min_by(by_pass) else {
                 break;
             };
@@ -816,7 +812,7 @@ impl Transfers {
         }
         self.held_back = !open.is_empty();
         // Who had nothing to take does not save its share up.
-        let waiting = open.iter().map(|key| self.fetches[key].pass);
+        let waiting = open.iter().map(|key| self.pass(key));
         let least = waiting.reduce(f64::min);
         for (key, fetch) in &mut self.fetches {
             if !open.contains(key) {
@@ -830,6 +826,10 @@ impl Transfers {
         }
     }
 
+    fn pass(&self, key: &ContentKey) -> f64 {
+        self.fetches.get(key).map_or(0.0, |fetch| fetch.pass)
+    }
+
     /// Shares the windows of sources of several fetches out among these, now and then. Each
     /// alone would measure what it gets now, and go on with that.
     fn share_windows(&mut self, now: Timestamp) {
@@ -838,7 +838,7 @@ impl Transfers {
         }
         self.next_shares = Some(now + policy::SHARE_INTERVAL);
         // What comes from each peer for all fetches, their weights, and its fastest answer.
-        let mut peers: BTreeMap<PeerId, (f64, f64, Duration)> = BTreeMap::new();
+        let mut peers: SortedMap<PeerId, (f64, f64, Duration)> = SortedMap::new();
         for fetch in self.fetches.values() {
             let weight = fetch.terms.priority.weight();
             let sources = fetch.sources.iter();

@@ -10,6 +10,7 @@
 //! that a lone publisher gives each out once before any twice (super-seeding). A proof of one
 //! frame waits for nothing: nobody can ask for chunks without it.
 
+use crate::sorted::SortedMap;
 use crate::{io::Limits, policy, rate::Rate};
 use shoal_protocol::{
     bulk::{BulkHeader, BulkKind, MAX_PAYLOAD},
@@ -17,11 +18,7 @@ use shoal_protocol::{
     id::LinkId,
     time::Timestamp,
 };
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 /// Most answers waiting on one link; more are refused as `busy`. Guess: 64 MiB of chunks.
 const MAX_QUEUE: usize = 256;
@@ -136,9 +133,9 @@ impl Queue {
 
 /// All uploads of a node.
 pub(crate) struct Uploads {
-    queues: BTreeMap<LinkId, Queue>,
+    queues: SortedMap<LinkId, Queue>,
     /// The link of each lane.
-    lanes: BTreeMap<LinkId, LinkId>,
+    lanes: SortedMap<LinkId, LinkId>,
     /// Bytes a second for all links together.
     limit: Option<u64>,
     /// Most links that are served at a time.
@@ -148,21 +145,21 @@ pub(crate) struct Uploads {
     turns: u64,
     finished: VecDeque<(LinkId, ContentKey, u32)>,
     /// How often each chunk was read to be sent, while anybody asks for its content.
-    sent: BTreeMap<ContentKey, BTreeMap<u32, u32>>,
+    sent: SortedMap<ContentKey, SortedMap<u32, u32>>,
 }
 
 impl Uploads {
     pub(crate) fn new(now: Timestamp, limits: Limits) -> Self {
         let mut uploads = Self {
-            queues: BTreeMap::new(),
-            lanes: BTreeMap::new(),
+            queues: SortedMap::new(),
+            lanes: SortedMap::new(),
             limit: None,
             slots: None,
             refilled: now,
             rate: Rate::default(),
             turns: 0,
             finished: VecDeque::new(),
-            sent: BTreeMap::new(),
+            sent: SortedMap::new(),
         };
         uploads.set_limits(now, limits);
         uploads

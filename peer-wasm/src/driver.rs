@@ -15,6 +15,7 @@ use crate::{
     source::Source,
     store::Store,
 };
+use shoal_peer_core::sorted::SortedMap;
 use shoal_peer_core::{
     Node,
     io::{
@@ -30,7 +31,7 @@ use shoal_protocol::{
 };
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     rc::{Rc, Weak},
 };
 use wasm_bindgen_futures::spawn_local;
@@ -70,8 +71,8 @@ pub struct Driver {
     alarm: Alarm,
     socket: RefCell<Option<Socket>>,
     /// The links the node has told to open; with their channels, once these are there.
-    links: RefCell<BTreeMap<LinkId, Option<Rc<Channels>>>>,
-    sources: RefCell<BTreeMap<CallId, Source>>,
+    links: RefCell<SortedMap<LinkId, Option<Rc<Channels>>>>,
+    sources: RefCell<SortedMap<CallId, Source>>,
     state: Cell<PeerState>,
 }
 

@@ -13,10 +13,10 @@ use js_sys::{Array, Object, Promise, Reflect, Uint8Array};
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
 use shoal_peer_core::io::{Answer, CallId, Code, Command, Error, Event, Input};
+use shoal_peer_core::sorted::SortedMap;
 use shoal_protocol::{id::LinkId, namespace::Namespace};
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
     rc::{Rc, Weak},
 };
 use tokio::sync::oneshot;
@@ -82,11 +82,11 @@ struct Inner {
     me: Weak<Inner>,
     host: Host,
     shared: Rc<Shared>,
-    clients: RefCell<BTreeMap<u32, Rc<Network>>>,
+    clients: RefCell<SortedMap<u32, Rc<Network>>>,
     networks: RefCell<Vec<Rc<Network>>>,
     /// Where what the broker says belongs.
-    links: RefCell<BTreeMap<LinkId, Weak<Network>>>,
-    calls: RefCell<BTreeMap<CallId, Caller>>,
+    links: RefCell<SortedMap<LinkId, Weak<Network>>>,
+    calls: RefCell<SortedMap<CallId, Caller>>,
     last_call: Cell<CallId>,
     is_closed: Cell<bool>,
     is_superseded: Cell<bool>,

@@ -3,6 +3,7 @@
 //! interval, so that whatever was missed is made up for.
 
 use super::{Node, Op};
+use crate::sorted::SortedSet;
 use crate::{
     catalogs::{Received, catalog_messages, pieces},
     io::{Code, Error, Event, PeerState},
@@ -16,7 +17,7 @@ use shoal_protocol::{
     signed::{Kind, Signed},
     time::Timestamp,
 };
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 /// Links kept to whoever is there, so that the swarm outlives its rendezvous. Guess: a few
 /// random neighbours keep a graph of thousands connected.
@@ -101,8 +102,9 @@ impl Node {
 
     /// (2) The rendezvous shows who is there.
     pub(super) fn view_replaced(&mut self, now: Timestamp, view: Vec<PeerSummary>) {
-        let present: BTreeSet<PeerId> = view.iter().map(|summary| summary.peer).collect();
-        let gone: Vec<PeerId> = self.view.difference(&present).copied().collect();
+        let present: SortedSet<PeerId> = view.iter().map(|summary| summary.peer).collect();
+        let gone = self.view.iter().filter(|peer| !present.contains(peer));
+        let gone: Vec<PeerId> = gone.copied().collect();
         self.view_changed(now, view, gone);
     }
 

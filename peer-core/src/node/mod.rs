@@ -10,6 +10,7 @@ mod content;
 mod discover;
 mod messages;
 
+use crate::sorted::{SortedMap, SortedSet};
 use crate::{
     catalogs::{Catalogs, OwnCatalog},
     contents::Contents,
@@ -38,12 +39,7 @@ use shoal_protocol::{
     signed::Kind,
     time::Timestamp,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    ops::Range,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
 
 /// Most control messages waiting on a link; a peer that takes none for so long is dropped.
 const MAX_CONTROL_QUEUE: usize = 2048;
@@ -138,41 +134,41 @@ pub struct Node {
     uploads: Uploads,
     seeding: Seeding,
     striping: Striping,
-    publishing: BTreeMap<CallId, Publishing>,
+    publishing: SortedMap<CallId, Publishing>,
     /// Publications that wait for others to end: their sizes and what is said of them.
     waiting_publications: VecDeque<(CallId, u64, Metadata)>,
 
     state: PeerState,
     /// Peers at the rendezvous.
-    view: BTreeSet<PeerId>,
+    view: SortedSet<PeerId>,
     /// Peers said to hold what is being fetched, besides those whose catalogs say so.
-    providers: BTreeMap<ContentKey, BTreeSet<PeerId>>,
+    providers: SortedMap<ContentKey, SortedSet<PeerId>>,
     /// Fetches for which the rendezvous has answered who holds them.
-    searched: BTreeSet<ContentKey>,
+    searched: SortedSet<ContentKey>,
     /// What is being fetched by the replication rule, with the size that was stated.
-    replicating: BTreeMap<ContentKey, u64>,
+    replicating: SortedMap<ContentKey, u64>,
     next_sync: Timestamp,
     next_search: Timestamp,
     next_find: Timestamp,
     find_wait: Duration,
 
     /// Calls that wait until size and name of a content are known.
-    fetch_calls: BTreeMap<ContentKey, Vec<CallId>>,
+    fetch_calls: SortedMap<ContentKey, Vec<CallId>>,
     /// Calls that wait until a chunk is held.
-    read_calls: BTreeMap<(ContentKey, u32), Vec<CallId>>,
-    catalog_calls: BTreeMap<PeerId, Vec<(CallId, Timestamp)>>,
-    needs_proof: BTreeMap<ContentKey, Vec<NeedsProof>>,
+    read_calls: SortedMap<(ContentKey, u32), Vec<CallId>>,
+    catalog_calls: SortedMap<PeerId, Vec<(CallId, Timestamp)>>,
+    needs_proof: SortedMap<ContentKey, Vec<NeedsProof>>,
 
     /// Links that want to be told of new chunks.
-    subscribers: BTreeMap<ContentKey, BTreeSet<LinkId>>,
+    subscribers: SortedMap<ContentKey, SortedSet<LinkId>>,
     /// Chunks to be told of, and since when.
-    fresh_chunks: BTreeMap<ContentKey, (Timestamp, Vec<u32>)>,
+    fresh_chunks: SortedMap<ContentKey, (Timestamp, Vec<u32>)>,
 
     /// Time of the last input.
     now: Timestamp,
-    control: BTreeMap<LinkId, VecDeque<String>>,
+    control: SortedMap<LinkId, VecDeque<String>>,
     next_op: OpId,
-    ops: BTreeMap<OpId, Op>,
+    ops: SortedMap<OpId, Op>,
     outputs: VecDeque<Output>,
     closed: bool,
 }
@@ -210,29 +206,29 @@ impl Node {
             uploads: Uploads::new(now, config.limits),
             seeding: Seeding::default(),
             striping: Striping::default(),
-            publishing: BTreeMap::new(),
+            publishing: SortedMap::new(),
             waiting_publications: VecDeque::new(),
             namespace,
             random,
             state: PeerState::Offline,
-            view: BTreeSet::new(),
-            providers: BTreeMap::new(),
-            searched: BTreeSet::new(),
-            replicating: BTreeMap::new(),
+            view: SortedSet::new(),
+            providers: SortedMap::new(),
+            searched: SortedSet::new(),
+            replicating: SortedMap::new(),
             next_sync: now + config.sync_interval,
             next_search: now,
             next_find: now,
             find_wait: config.sync_interval,
-            fetch_calls: BTreeMap::new(),
-            read_calls: BTreeMap::new(),
-            catalog_calls: BTreeMap::new(),
-            needs_proof: BTreeMap::new(),
-            subscribers: BTreeMap::new(),
-            fresh_chunks: BTreeMap::new(),
+            fetch_calls: SortedMap::new(),
+            read_calls: SortedMap::new(),
+            catalog_calls: SortedMap::new(),
+            needs_proof: SortedMap::new(),
+            subscribers: SortedMap::new(),
+            fresh_chunks: SortedMap::new(),
             now,
-            control: BTreeMap::new(),
+            control: SortedMap::new(),
             next_op: 0,
-            ops: BTreeMap::new(),
+            ops: SortedMap::new(),
             outputs: VecDeque::new(),
             closed: false,
         };

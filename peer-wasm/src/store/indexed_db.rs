@@ -19,8 +19,9 @@ use gloo_events::EventListener;
 use idb::{DatabaseEvent, ObjectStoreParams};
 use js_sys::Array;
 use shoal_peer_core::io::{Slot, StoreAnswer, StoreError, StoreRequest, StoredContent};
+use shoal_peer_core::sorted::SortedSet;
 use shoal_protocol::{namespace::Namespace, time::UnixMillis};
-use std::{cell::Cell, collections::BTreeSet, rc::Rc};
+use std::{cell::Cell, rc::Rc};
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{IdbDatabase, IdbTransactionMode};
 
@@ -200,7 +201,7 @@ async fn take_over(t: &Transaction, now: UnixMillis) -> Result<u64> {
 /// Deletes the chunks of slots that no record names.
 async fn drop_orphans(t: &Transaction) -> Result<()> {
     let records = records(t).await?;
-    let named: BTreeSet<Slot> = records.values().map(|record| record.slot).collect();
+    let named: SortedSet<Slot> = records.values().map(|record| record.slot).collect();
     let request = t.store(CHUNKS)?.open_key_cursor(None, None);
     let mut cursor = request.map_err(from_idb)?.await.map_err(from_idb)?;
     // One step for each slot, however many chunks there are.

@@ -9,13 +9,13 @@ use idb::{KeyRange, Query};
 use js_sys::Array;
 use serde::{Deserialize, Serialize};
 use shoal_peer_core::io::{Slot, StoreError, StoredContent};
+use shoal_peer_core::sorted::{SortedMap, SortedSet};
 use shoal_protocol::{
     bits::Bits,
     catalog::Metadata,
     content::{ContentKey, ContentSize},
     namespace::Namespace,
 };
-use std::collections::{BTreeMap, BTreeSet};
 use wasm_bindgen::{JsCast, JsValue};
 
 /// Version of the layout; also the version of the database.
@@ -44,7 +44,7 @@ pub struct Record {
     pub metadata: Metadata,
     pub complete: bool,
     pub wanted: bool,
-    pub namespaces: BTreeSet<Namespace>,
+    pub namespaces: SortedSet<Namespace>,
 }
 
 /// A layout that this version does not know.
@@ -96,7 +96,7 @@ pub fn put_record(t: &Transaction, content: ContentKey, record: &Record) -> Resu
 }
 
 /// What is kept of all contents.
-pub async fn records(t: &Transaction) -> Result<BTreeMap<ContentKey, Record>> {
+pub async fn records(t: &Transaction) -> Result<SortedMap<ContentKey, Record>> {
     let store = t.store(CONTENTS)?;
     let keys = store.get_all_keys(None, None).map_err(from_idb)?;
     let keys = keys.await.map_err(from_idb)?;
