@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::process::{command, run, step};
-use crate::{paths, server, stamp, tools, wasm};
+use crate::stamp::{self, Inputs};
+use crate::{paths, server, tools, wasm};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -17,19 +18,22 @@ const VERSION_MARK: &str = "\"0.0.0-workspace\"";
 
 /// Builds the peer and brings `target/package/shoal` up to date.
 pub fn assemble() -> Result<()> {
-    fill(&paths::package(), &wasm::build()?)
+    let mut wanted = gather(&wasm::build()?)?;
+    minify(&mut wanted)?;
+    bring_up_to_date(&paths::package(), &wanted)
 }
 
 /// Brings the package up to date whose engine tests can break.
 pub fn assemble_with_test_hooks() -> Result<()> {
-    fill(
-        &paths::package_with_test_hooks(),
-        &wasm::build_with_test_hooks()?,
-    )
+    let wanted = gather(&wasm::build_with_test_hooks()?)?;
+    bring_up_to_date(&paths::package_with_test_hooks(), &wanted)
 }
 
-/// Makes `folder` the package round a compiled peer.
-fn fill(folder: &Path, peer: &Path) -> Result<()> {
+/// The files of a package, by their names in it.
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// What belongs into the package round a compiled peer.
+fn gather(peer: &Path) -> Result<Files> {
     let mut wanted = BTreeMap::new();
     let modules = paths::root().join("peer-wasm/js");
     for name in stamp::files(&modules)? {
@@ -54,7 +58,38 @@ fn fill(folder: &Path, peer: &Path) -> Result<()> {
         wanted.insert("README.md".into(), stamp::read(readme)?);
     }
     wanted.insert("package.json".into(), manifest()?.into_bytes());
-    bring_up_to_date(folder, &wanted)
+    Ok(wanted)
+}
+
+/// Replaces all JavaScript by what a page needs of it: comments are more than half.
+fn minify(files: &mut Files) -> Result<()> {
+    let (long, short) = (paths::state().join("long"), paths::state().join("short"));
+    let script = "xtask/src/minify.mjs";
+    let mut inputs = Inputs::new(&["terser", tools::TERSER]).file(&paths::root().join(script))?;
+    let is_script = |name: &Path| name.extension() == Some(OsStr::new("js"));
+    let scripts: Vec<_> = files
+        .keys()
+        .filter(|name| is_script(name))
+        .cloned()
+        .collect();
+    for name in &scripts {
+        stamp::write(&long.join(name), &files[name])?;
+        inputs = inputs.file(&long.join(name))?;
+    }
+    let outputs: Vec<_> = scripts.iter().map(|name| short.join(name)).collect();
+    let expected: Vec<_> = outputs.iter().map(PathBuf::as_path).collect();
+    inputs.unless_done("terser", &expected, || {
+        let terser = tools::terser()?;
+        step("terser", || {
+            run(command("node", &[script])
+                .args([&terser, &long, &short])
+                .args(&scripts))
+        })
+    })?;
+    for name in scripts {
+        files.insert(name.clone(), stamp::read(&short.join(name))?);
+    }
+    Ok(())
 }
 
 /// Builds all, and writes `target/package/shoal-VERSION.tgz`.
@@ -106,7 +141,7 @@ fn is_shipped(name: &Path) -> bool {
 }
 
 /// Makes a folder hold exactly these files, touching only those that differ.
-fn bring_up_to_date(folder: &Path, wanted: &BTreeMap<PathBuf, Vec<u8>>) -> Result<()> {
+fn bring_up_to_date(folder: &Path, wanted: &Files) -> Result<()> {
     for name in stamp::files(folder)? {
         if !wanted.contains_key(&name) {
             let path = folder.join(name);

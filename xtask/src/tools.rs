@@ -14,6 +14,8 @@ use crate::{paths, stamp};
 
 /// wasm-opt, as npm's `binaryen` carries it.
 pub const BINARYEN: &str = "132.0.0";
+/// The minifier.
+pub const TERSER: &str = "5.51.2";
 const CARGO_DENY: &str = "0.20.2";
 const WASM_PACK: &str = "0.15.1";
 /// The oldest Node the tests' dependencies run on.
@@ -38,16 +40,24 @@ pub fn wasm_target() -> Result<()> {
 
 /// The script of wasm-opt, to be run by node.
 pub fn wasm_opt() -> Result<PathBuf> {
+    let folder = from_npm("binaryen", BINARYEN)?;
+    Ok(folder.join("bin/wasm-opt"))
+}
+
+/// The module of terser, to be imported by node.
+pub fn terser() -> Result<PathBuf> {
+    let folder = from_npm("terser", TERSER)?;
+    Ok(folder.join("main.js"))
+}
+
+/// Installs an npm package, where it is not there yet, and returns its folder.
+fn from_npm(name: &str, version: &str) -> Result<PathBuf> {
     node()?;
-    let folder = paths::tool("binaryen", BINARYEN)?;
+    let folder = paths::tool(name, version)?;
     installed(&folder, |staging| {
         step(
-            &format!(
-                "npm: installing binaryen {BINARYEN} (wasm-opt) into {}",
-                folder.display()
-            ),
+            &format!("npm: installing {name} {version} into {}", folder.display()),
             || {
-                let package = format!("binaryen@{BINARYEN}");
                 run(command(
                     "npm",
                     &[
@@ -60,11 +70,11 @@ pub fn wasm_opt() -> Result<PathBuf> {
                 )
                 .arg("--prefix")
                 .arg(staging)
-                .arg(package))
+                .arg(format!("{name}@{version}")))
             },
         )
     })?;
-    Ok(folder.join("node_modules/binaryen/bin/wasm-opt"))
+    Ok(folder.join("node_modules").join(name))
 }
 
 /// cargo-deny.

@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use wasm_bindgen_cli_support::Bindgen;
 
-use crate::process::{cargo, command, run, step};
+use crate::process::{capture, cargo, command, run, step};
 use crate::stamp::{self, Inputs};
 use crate::{paths, tools};
 
 const MODULE: &str = "shoal_peer_bg.wasm";
+const GLUE: &str = "shoal_peer.js";
+const SHORTEN: &str = "xtask/src/shorten.mjs";
 
 /// What rustc's wasm32 target turns on, and SIMD for BLAKE3, which is turned on
 /// function by function and so not recorded in the module.
-const WASM_OPT: [&str; 10] = [
+const WASM_OPT: [&str; 11] = [
     "-Oz",
     // Inlined copies are smaller here and larger compressed: 9 % of the package, measured.
     "--skip-pass=inlining-optimizing",
@@ -26,6 +28,8 @@ const WASM_OPT: [&str; 10] = [
     "--enable-sign-ext",
     "--enable-simd",
     "--strip-producers",
+    // Prints which names became which.
+    "--minify-imports-and-exports-and-modules",
 ];
 
 /// Builds the peer and returns the folder of what belongs into the package:
@@ -99,29 +103,40 @@ fn bind(name: &str, compiled: &Path, out: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Makes the module smaller. Its JavaScript calls things by the same short names then.
 fn optimise(bound: &Path, out: &Path) -> Result<()> {
     let (source, result) = (bound.join(MODULE), out.join(MODULE));
+    let (long, short) = (bound.join(GLUE), out.join(GLUE));
     let mut words = vec!["wasm-opt", tools::BINARYEN];
     words.extend(WASM_OPT);
     Inputs::new(&words)
         .file(&source)?
-        .unless_done("wasm-opt", &[&result], || {
+        .file(&long)?
+        .file(&paths::root().join(SHORTEN))?
+        .unless_done("wasm-opt", &[&result, &short], || {
             let wasm_opt = tools::wasm_opt()?;
             step("wasm-opt", || {
                 remove(out)?;
                 fs::create_dir_all(out)
                     .with_context(|| format!("cannot make the folder {}", out.display()))?;
-                run(command("node", &[])
-                    .arg(wasm_opt)
-                    .args(WASM_OPT)
-                    .arg(&source)
-                    .arg("-o")
-                    .arg(&result))
+                let names = paths::state().join("names.json");
+                let text = capture(
+                    command("node", &[])
+                        .arg(wasm_opt)
+                        .args(WASM_OPT)
+                        .arg(&source)
+                        .arg("-o")
+                        .arg(&result),
+                )?;
+                stamp::write(&names, text.as_bytes())?;
+                let glue = capture(command("node", &[SHORTEN]).arg(&names).arg(&long))?;
+                stamp::write(&short, glue.as_bytes())
             })
         })?;
     for name in stamp::files(bound)? {
         // The types of the module's raw exports are of no use to anybody.
-        if name != Path::new(MODULE) && name != Path::new("shoal_peer_bg.wasm.d.ts") {
+        let is_done = [MODULE, GLUE, "shoal_peer_bg.wasm.d.ts"].map(Path::new);
+        if !is_done.contains(&name.as_path()) {
             stamp::write(&out.join(&name), &stamp::read(&bound.join(&name))?)?;
         }
     }
