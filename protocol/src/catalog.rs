@@ -132,6 +132,7 @@ impl Metadata {
 
 /// One content in a catalog.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Listed")]
 pub struct Entry {
     /// The content.
     pub key: ContentKey,
@@ -145,6 +146,44 @@ pub struct Entry {
     /// The collection it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collection: Option<ContentKey>,
+}
+
+/// An entry as it is parsed: flat, since serde copies what it flattens.
+#[derive(Deserialize)]
+struct Listed {
+    key: ContentKey,
+    size: ContentSize,
+    complete: bool,
+    name: Option<String>,
+    #[serde(rename = "type")]
+    media_type: Option<String>,
+    title: Option<String>,
+    description: Option<String>,
+    #[serde(default)]
+    keywords: Vec<String>,
+    language: Option<String>,
+    date: Option<String>,
+    collection: Option<ContentKey>,
+}
+
+impl From<Listed> for Entry {
+    fn from(listed: Listed) -> Self {
+        Self {
+            key: listed.key,
+            size: listed.size,
+            complete: listed.complete,
+            metadata: Metadata {
+                name: listed.name,
+                media_type: listed.media_type,
+                title: listed.title,
+                description: listed.description,
+                keywords: listed.keywords,
+                language: listed.language,
+                date: listed.date,
+            },
+            collection: listed.collection,
+        }
+    }
 }
 
 /// The head of a catalog: its version, and the hash of every page.

@@ -20,7 +20,7 @@ pub const MAX_CHUNKS_PER_REQUEST: usize = 64;
 
 /// A message of the control channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "t", rename_all_fields = "camelCase")]
+#[serde(tag = "t", rename_all_fields = "camelCase", try_from = "Fields")]
 pub enum ControlMessage {
     /// First message: the versions already stated in the signed signals, and the longest
     /// message this side takes.
@@ -121,6 +121,103 @@ pub enum ControlMessage {
         /// The number of the `Ping`.
         n: u32,
     },
+}
+
+/// A message as it is parsed: under one name stands the same in all of them. Read by itself,
+/// with derived code for each message, they would take 13 KB more of what a page downloads.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Fields {
+    t: String,
+    versions: Option<Vec<u16>>,
+    max_message: Option<u32>,
+    signed: Option<Signed>,
+    peer: Option<PeerId>,
+    since: Option<Since>,
+    pages: Option<Vec<PageText>>,
+    id: Option<u32>,
+    key: Option<ContentKey>,
+    chunks: Option<Vec<u32>>,
+    held: Option<Bits>,
+    code: Option<RefuseCode>,
+    to: Option<PeerId>,
+    signal: Option<Signed>,
+    n: Option<u32>,
+}
+
+impl TryFrom<Fields> for ControlMessage {
+    type Error = FieldError;
+    fn try_from(fields: Fields) -> Result<Self, FieldError> {
+        Ok(match fields.t.as_str() {
+            "Hello" => Self::Hello {
+                versions: need(fields.versions, "versions")?,
+                max_message: need(fields.max_message, "maxMessage")?,
+            },
+            "Auth" => Self::Auth {
+                signed: need(fields.signed, "signed")?,
+            },
+            "ServeKeys" => Self::ServeKeys {
+                peer: need(fields.peer, "peer")?,
+                since: fields.since,
+            },
+            "Catalog" => Self::Catalog {
+                signed: need(fields.signed, "signed")?,
+                pages: fields.pages.unwrap_or_default(),
+            },
+            "FetchPeerKeys" => Self::FetchPeerKeys {
+                id: need(fields.id, "id")?,
+                key: need(fields.key, "key")?,
+                chunks: need(fields.chunks, "chunks")?,
+            },
+            "FetchProof" => Self::FetchProof {
+                id: need(fields.id, "id")?,
+                key: need(fields.key, "key")?,
+            },
+            "Have" => Self::Have {
+                key: need(fields.key, "key")?,
+                held: fields.held,
+                chunks: fields.chunks.unwrap_or_default(),
+            },
+            "Cancel" => Self::Cancel {
+                id: need(fields.id, "id")?,
+                chunks: fields.chunks.unwrap_or_default(),
+            },
+            "Refuse" => Self::Refuse {
+                id: need(fields.id, "id")?,
+                code: need(fields.code, "code")?,
+            },
+            "Gone" => Self::Gone {
+                key: need(fields.key, "key")?,
+                chunks: fields.chunks.unwrap_or_default(),
+            },
+            "Relay" => Self::Relay {
+                to: need(fields.to, "to")?,
+                signal: need(fields.signal, "signal")?,
+            },
+            "Ping" => Self::Ping {
+                n: need(fields.n, "n")?,
+            },
+            "Pong" => Self::Pong {
+                n: need(fields.n, "n")?,
+            },
+            _ => return Err(FieldError::Unknown),
+        })
+    }
+}
+
+/// What is wrong with the fields of a message.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FieldError {
+    /// There is no such message.
+    #[error("unknown message")]
+    Unknown,
+    /// A message lacks something.
+    #[error("missing field `{0}`")]
+    Missing(&'static str),
+}
+
+pub(crate) fn need<T>(field: Option<T>, name: &'static str) -> Result<T, FieldError> {
+    field.ok_or(FieldError::Missing(name))
 }
 
 /// Why a request was refused.

@@ -3,6 +3,7 @@
 use base64ct::{Base64UrlUnpadded, Encoding};
 use core::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::borrow::Cow;
 
 /// A text that should have been an id of a fixed form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,20 +87,8 @@ where
     T: FromStr,
     T::Err: fmt::Display,
 {
-    struct Visitor<T>(core::marker::PhantomData<T>);
-    impl<T: FromStr> de::Visitor<'_> for Visitor<T>
-    where
-        T::Err: fmt::Display,
-    {
-        type Value = T;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a string")
-        }
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-            text.parse().map_err(E::custom)
-        }
-    }
-    deserializer.deserialize_str(Visitor(core::marker::PhantomData))
+    let text = Cow::<str>::deserialize(deserializer)?;
+    text.parse().map_err(de::Error::custom)
 }
 
 /// Defines a newtype of `$size` bytes whose text form is unpadded base64url.

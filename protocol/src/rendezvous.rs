@@ -7,7 +7,7 @@
 use crate::{
     catalog::{PageText, Since},
     content::ContentKey,
-    control::{MessageError, parse_message},
+    control::{FieldError, MessageError, need, parse_message},
     id::{Nonce, PeerId, ResumeToken},
     namespace::Namespace,
     signed::{Kind, Payload, Signed},
@@ -24,7 +24,12 @@ pub const MAX_VIEW: usize = 100;
 
 /// What a server says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "t", rename_all = "lowercase", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "t",
+    rename_all = "lowercase",
+    rename_all_fields = "camelCase",
+    try_from = "Fields"
+)]
 pub enum ServerMessage {
     /// First message of a connection.
     Challenge {
@@ -114,6 +119,88 @@ pub enum ServerMessage {
         /// When to come back, in ms.
         retry_after: u64,
     },
+}
+
+/// What a server says, as it is parsed: under one name stands the same in all messages. See
+/// [`crate::control`]; only peers parse these.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Fields {
+    t: String,
+    versions: Option<Vec<u16>>,
+    server: Option<PeerId>,
+    nonce: Option<Nonce>,
+    lease: Option<u64>,
+    resume: Option<ResumeToken>,
+    resumed: Option<bool>,
+    ice_servers: Option<Vec<IceServer>>,
+    view: Option<Vec<PeerSummary>>,
+    add: Option<Vec<PeerSummary>>,
+    drop: Option<Vec<PeerId>>,
+    id: Option<u64>,
+    signed: Option<Signed>,
+    status: Option<ReceiptStatus>,
+    key: Option<ContentKey>,
+    peers: Option<Vec<PeerId>>,
+    peer: Option<PeerId>,
+    pages: Option<Vec<PageText>>,
+    code: Option<ErrorCode>,
+    message: Option<String>,
+    retry_after: Option<u64>,
+}
+
+impl TryFrom<Fields> for ServerMessage {
+    type Error = FieldError;
+    fn try_from(fields: Fields) -> Result<Self, FieldError> {
+        Ok(match fields.t.as_str() {
+            "challenge" => Self::Challenge {
+                versions: need(fields.versions, "versions")?,
+                server: need(fields.server, "server")?,
+                nonce: need(fields.nonce, "nonce")?,
+            },
+            "joined" => Self::Joined {
+                lease: need(fields.lease, "lease")?,
+                resume: need(fields.resume, "resume")?,
+                resumed: need(fields.resumed, "resumed")?,
+                ice_servers: need(fields.ice_servers, "iceServers")?,
+                view: need(fields.view, "view")?,
+            },
+            "peers" => Self::Peers {
+                add: fields.add.unwrap_or_default(),
+                drop: fields.drop.unwrap_or_default(),
+            },
+            "signal" => Self::Signal {
+                id: need(fields.id, "id")?,
+                signed: need(fields.signed, "signed")?,
+            },
+            "receipt" => Self::Receipt {
+                id: need(fields.id, "id")?,
+                status: need(fields.status, "status")?,
+            },
+            "providers" => Self::Providers {
+                key: need(fields.key, "key")?,
+                peers: need(fields.peers, "peers")?,
+            },
+            "catalog" => Self::Catalog {
+                peer: need(fields.peer, "peer")?,
+                signed: fields.signed,
+                pages: fields.pages.unwrap_or_default(),
+            },
+            "resync" => Self::Resync {
+                view: need(fields.view, "view")?,
+            },
+            "ping" => Self::Ping {},
+            "error" => Self::Error {
+                code: need(fields.code, "code")?,
+                message: need(fields.message, "message")?,
+                retry_after: fields.retry_after,
+            },
+            "closing" => Self::Closing {
+                retry_after: need(fields.retry_after, "retryAfter")?,
+            },
+            _ => return Err(FieldError::Unknown),
+        })
+    }
 }
 
 /// What a peer says.

@@ -15,7 +15,8 @@ use crate::{
     time::UnixMillis,
 };
 use core::{fmt, str::FromStr, time::Duration};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 /// How long a signal is good for. Guess: longer than any negotiation takes, short enough
@@ -26,6 +27,7 @@ pub const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
 /// The signed payload of a signal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Fields")]
 pub struct Signal {
     /// Who signs.
     pub from: PeerId,
@@ -54,7 +56,7 @@ impl Payload for Signal {
 }
 
 /// What a signal says.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", content = "body", rename_all = "lowercase")]
 pub enum SignalBody {
     /// Let us have a link.
@@ -69,6 +71,58 @@ pub enum SignalBody {
     Candidate(Option<Candidate>),
     /// No, or no longer.
     Refuse(Refusal),
+}
+
+/// A signal as it is parsed: what it says is read once its kind is known.
+#[derive(Deserialize)]
+struct Fields {
+    from: PeerId,
+    to: PeerId,
+    namespace: Namespace,
+    link: LinkId,
+    n: u32,
+    nonce: Nonce,
+    versions: Vec<u16>,
+    expires: UnixMillis,
+    kind: String,
+    body: Option<Box<RawValue>>,
+}
+
+impl TryFrom<Fields> for Signal {
+    type Error = serde_json::Error;
+    fn try_from(fields: Fields) -> Result<Self, serde_json::Error> {
+        let body = fields.body.as_ref().map_or("null", |body| body.get());
+        let body = match fields.kind.as_str() {
+            "link" => SignalBody::Link,
+            "accept" => SignalBody::Accept,
+            "offer" => SignalBody::Offer(serde_json::from_str(body)?),
+            "answer" => {
+                let Answered { offer } = serde_json::from_str(body)?;
+                let description = serde_json::from_str(body)?;
+                SignalBody::Answer(Answer { description, offer })
+            }
+            "candidate" => SignalBody::Candidate(serde_json::from_str(body)?),
+            "refuse" => SignalBody::Refuse(serde_json::from_str(body)?),
+            _ => return Err(de::Error::custom("unknown kind of signal")),
+        };
+        Ok(Self {
+            from: fields.from,
+            to: fields.to,
+            namespace: fields.namespace,
+            link: fields.link,
+            n: fields.n,
+            nonce: fields.nonce,
+            versions: fields.versions,
+            expires: fields.expires,
+            body,
+        })
+    }
+}
+
+/// What an answer has beside its description.
+#[derive(Deserialize)]
+struct Answered {
+    offer: Hash,
 }
 
 /// Why a link is refused or given up.
@@ -102,7 +156,7 @@ pub struct Description {
 }
 
 /// The answer and what it answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Answer {
     /// The answerer's side.
     #[serde(flatten)]
