@@ -4,6 +4,7 @@
 //! template on the other side, so that no text of a peer reaches a browser's SDP parser.
 //! Source of the form: RFC 8839, section 5.1; host names of mDNS candidates: RFC 8828.
 
+use crate::words::words;
 use core::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
@@ -33,33 +34,33 @@ struct Fields {
     tcp_type: Option<TcpType>,
 }
 
-/// Where a candidate's address comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CandidateKind {
-    /// An address of the machine itself.
-    Host,
-    /// As a STUN server sees it.
-    Srflx,
-    /// As the other peer sees it.
-    Prflx,
-    /// An address on a TURN server.
-    Relay,
+words! {
+    /// Where a candidate's address comes from.
+    pub enum CandidateKind as "a type of candidate" {
+        /// An address of the machine itself.
+        Host = "host",
+        /// As a STUN server sees it.
+        Srflx = "srflx",
+        /// As the other peer sees it.
+        Prflx = "prflx",
+        /// An address on a TURN server.
+        Relay = "relay",
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Protocol {
-    Udp,
-    Tcp,
+words! {
+    enum Protocol as "a transport" {
+        Udp = "udp",
+        Tcp = "tcp",
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum TcpType {
-    Active,
-    Passive,
-    So,
+words! {
+    enum TcpType as "a type of TCP candidate" {
+        Active = "active",
+        Passive = "passive",
+        So = "so",
+    }
 }
 
 /// A candidate with a field that is malformed or out of range.
@@ -131,11 +132,8 @@ impl FromStr for Candidate {
         if next("component")? != "1" {
             return Err(InvalidCandidate("component"));
         }
-        let protocol = match next("protocol")?.to_ascii_lowercase().as_str() {
-            "udp" => Protocol::Udp,
-            "tcp" => Protocol::Tcp,
-            _ => return Err(InvalidCandidate("protocol")),
-        };
+        let protocol = next("protocol")?.to_ascii_lowercase();
+        let protocol = protocol.parse().map_err(|_| InvalidCandidate("protocol"))?;
         let priority = next("priority")?
             .parse()
             .map_err(|_| InvalidCandidate("priority"))?;
@@ -146,13 +144,9 @@ impl FromStr for Candidate {
         if next("typ")? != "typ" {
             return Err(InvalidCandidate("typ"));
         }
-        let kind = match next("type")? {
-            "host" => CandidateKind::Host,
-            "srflx" => CandidateKind::Srflx,
-            "prflx" => CandidateKind::Prflx,
-            "relay" => CandidateKind::Relay,
-            _ => return Err(InvalidCandidate("type")),
-        };
+        let kind = next("type")?
+            .parse()
+            .map_err(|_| InvalidCandidate("type"))?;
         let (mut related_address, mut related_port, mut tcp_type) = (None, None, None);
         while let (Some(name), Some(value)) = (words.next(), words.next()) {
             match name {
@@ -165,12 +159,7 @@ impl FromStr for Candidate {
                     );
                 }
                 "tcptype" => {
-                    tcp_type = Some(match value {
-                        "active" => TcpType::Active,
-                        "passive" => TcpType::Passive,
-                        "so" => TcpType::So,
-                        _ => return Err(InvalidCandidate("tcptype")),
-                    });
+                    tcp_type = Some(value.parse().map_err(|_| InvalidCandidate("tcptype"))?);
                 }
                 _ => {}
             }
@@ -200,16 +189,7 @@ impl fmt::Display for Candidate {
             port,
             ..
         } = &self.0;
-        let protocol = match self.0.protocol {
-            Protocol::Udp => "udp",
-            Protocol::Tcp => "tcp",
-        };
-        let kind = match self.0.kind {
-            CandidateKind::Host => "host",
-            CandidateKind::Srflx => "srflx",
-            CandidateKind::Prflx => "prflx",
-            CandidateKind::Relay => "relay",
-        };
+        let (protocol, kind) = (self.0.protocol.as_str(), self.0.kind.as_str());
         write!(
             f,
             "candidate:{foundation} 1 {protocol} {priority} {address} {port} typ {kind}"
@@ -220,12 +200,10 @@ impl fmt::Display for Candidate {
         if let Some(port) = self.0.related_port {
             write!(f, " rport {port}")?;
         }
-        match self.0.tcp_type {
-            Some(TcpType::Active) => f.write_str(" tcptype active"),
-            Some(TcpType::Passive) => f.write_str(" tcptype passive"),
-            Some(TcpType::So) => f.write_str(" tcptype so"),
-            None => Ok(()),
+        if let Some(tcp_type) = self.0.tcp_type {
+            write!(f, " tcptype {}", tcp_type.as_str())?;
         }
+        Ok(())
     }
 }
 

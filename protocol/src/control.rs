@@ -10,6 +10,7 @@ use crate::{
     id::{Hash, LinkId, PeerId},
     namespace::Namespace,
     signed::{Kind, Payload, Signed},
+    words::words,
 };
 use serde::{Deserialize, Serialize};
 
@@ -220,16 +221,16 @@ pub(crate) fn need<T>(field: Option<T>, name: &'static str) -> Result<T, FieldEr
     field.ok_or(FieldError::Missing(name))
 }
 
-/// Why a request was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RefuseCode {
-    /// More requests are waiting than this side takes.
-    Busy,
-    /// The request itself cannot be: unknown chunks, a number in use.
-    Invalid,
-    /// This side cannot read what it holds.
-    StoreFailed,
+words! {
+    /// Why a request was refused.
+    pub enum RefuseCode as "a reason to refuse" {
+        /// More requests are waiting than this side takes.
+        Busy = "busy",
+        /// The request itself cannot be: unknown chunks, a number in use.
+        Invalid = "invalid",
+        /// This side cannot read what it holds.
+        StoreFailed = "store-failed",
+    }
 }
 
 impl ControlMessage {
@@ -274,14 +275,14 @@ pub(crate) fn parse_message<T: serde::de::DeserializeOwned>(
     serde_json::from_str(text).map_err(|error| MessageError::Malformed(error.to_string()))
 }
 
-/// Which side of a link somebody is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Made the offer.
-    Offerer,
-    /// Made the answer.
-    Answerer,
+words! {
+    /// Which side of a link somebody is.
+    pub enum Role as "a role" {
+        /// Made the offer.
+        Offerer = "offerer",
+        /// Made the answer.
+        Answerer = "answerer",
+    }
 }
 
 impl Role {

@@ -28,6 +28,7 @@ pub mod rendezvous;
 pub mod signal;
 pub mod signed;
 pub mod time;
+mod words;
 
 /// Versions of the peer and rendezvous protocols this crate speaks, best first.
 pub const VERSIONS: &[u16] = &[1];

@@ -12,6 +12,7 @@ use crate::{
     namespace::Namespace,
     signed::{Kind, Payload, Signed},
     time::UnixMillis,
+    words::words,
 };
 use serde::{Deserialize, Serialize};
 
@@ -285,38 +286,38 @@ pub struct IceServer {
     pub credential: Option<String>,
 }
 
-/// What became of a signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ReceiptStatus {
-    /// The receiver has acknowledged it.
-    Delivered,
-    /// There is no such peer here.
-    Gone,
-    /// The receiver's queue is full.
-    Full,
-    /// The server does not pass it on: not signed by the sender, too large, too many.
-    Refused,
+words! {
+    /// What became of a signal.
+    pub enum ReceiptStatus as "what becomes of a signal" {
+        /// The receiver has acknowledged it.
+        Delivered = "delivered",
+        /// There is no such peer here.
+        Gone = "gone",
+        /// The receiver's queue is full.
+        Full = "full",
+        /// The server does not pass it on: not signed by the sender, too large, too many.
+        Refused = "refused",
+    }
 }
 
-/// Why the server refused something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ErrorCode {
-    /// Not a message of the protocol, or not at this point.
-    Malformed,
-    /// No common protocol version; the message names the server's.
-    Version,
-    /// A signature or what it is over is wrong.
-    Unauthorized,
-    /// The same peer joined again elsewhere; this session ends.
-    Superseded,
-    /// More than the server's limits allow; the message names the limit.
-    Limit,
-    /// The catalog was not taken; the message says why.
-    Catalog,
-    /// Something is wrong with the server.
-    Internal,
+words! {
+    /// Why the server refused something.
+    pub enum ErrorCode as "a server's reason to refuse" {
+        /// Not a message of the protocol, or not at this point.
+        Malformed = "malformed",
+        /// No common protocol version; the message names the server's.
+        Version = "version",
+        /// A signature or what it is over is wrong.
+        Unauthorized = "unauthorized",
+        /// The same peer joined again elsewhere; this session ends.
+        Superseded = "superseded",
+        /// More than the server's limits allow; the message names the limit.
+        Limit = "limit",
+        /// The catalog was not taken; the message says why.
+        Catalog = "catalog",
+        /// Something is wrong with the server.
+        Internal = "internal",
+    }
 }
 
 macro_rules! text_form {

@@ -13,6 +13,7 @@ use crate::{
     namespace::Namespace,
     signed::{Kind, Payload},
     time::UnixMillis,
+    words::words,
 };
 use core::{fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -125,18 +126,18 @@ struct Answered {
     offer: Hash,
 }
 
-/// Why a link is refused or given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Refusal {
-    /// As many links are open as this peer takes.
-    Limit,
-    /// No common protocol version.
-    Version,
-    /// The asker did not behave.
-    Banned,
-    /// The peer connection could not be made.
-    Failed,
+words! {
+    /// Why a link is refused or given up.
+    pub enum Refusal as "a reason to refuse a link" {
+        /// As many links are open as this peer takes.
+        Limit = "limit",
+        /// No common protocol version.
+        Version = "version",
+        /// The asker did not behave.
+        Banned = "banned",
+        /// The peer connection could not be made.
+        Failed = "failed",
+    }
 }
 
 /// One side of a peer connection.
@@ -165,16 +166,16 @@ pub struct Answer {
     pub offer: Hash,
 }
 
-/// DTLS role in a description: the offer leaves it open, the answer decides (RFC 8842).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Setup {
-    /// Either.
-    Actpass,
-    /// Begins the handshake.
-    Active,
-    /// Waits for the handshake.
-    Passive,
+words! {
+    /// DTLS role in a description: the offer leaves it open, the answer decides (RFC 8842).
+    pub enum Setup as "a DTLS role" {
+        /// Either.
+        Actpass = "actpass",
+        /// Begins the handshake.
+        Active = "active",
+        /// Waits for the handshake.
+        Passive = "passive",
+    }
 }
 
 /// A user fragment or password of ICE: 4 to 256 of the characters `A-Z a-z 0-9 + /`
