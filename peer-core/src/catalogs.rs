@@ -1,6 +1,5 @@
 //! Who offers what: this peer's own catalog and its copies of others'.
 
-use crate::sorted::SortedMap;
 use shoal_protocol::{
     catalog::{
         Catalog, CatalogError, CatalogHead, Entry, HEAD_LIFETIME, Offered, PageText, Replica,
@@ -11,6 +10,7 @@ use shoal_protocol::{
     id::{PeerId, Signature},
     namespace::Namespace,
     signed::{Payload, Signed},
+    sorted::SortedMap,
     time::Timestamp,
 };
 use std::sync::Arc;

@@ -1,6 +1,5 @@
 //! What this peer holds in its namespace, as its logic sees it.
 
-use crate::sorted::SortedMap;
 use crate::{
     fetch::held_bytes,
     io::{Content, StoredContent},
@@ -9,6 +8,7 @@ use shoal_protocol::{
     catalog::Entry,
     content::ContentKey,
     proof::{MAX_PROOF, Proof},
+    sorted::SortedMap,
 };
 use std::sync::Arc;
 

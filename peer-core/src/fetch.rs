@@ -6,7 +6,6 @@
 //! Sources: BitTorrent's piece selection (Cohen 2003, sections 2.4.1 to 2.4.4); hedged
 //! requests (Dean and Barroso, "The Tail at Scale", 2013).
 
-use crate::sorted::{SortedMap, SortedSet};
 use crate::{
     io::{Code, Priority, Progress, ProgressState, Slot},
     policy,
@@ -18,6 +17,7 @@ use shoal_protocol::{
     bits::Bits,
     id::PeerId,
     proof::{Proof, VerifiedChunk},
+    sorted::{SortedMap, SortedSet},
     time::Timestamp,
 };
 use std::{sync::Arc, time::Duration};

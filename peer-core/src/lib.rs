@@ -20,7 +20,6 @@ mod random;
 mod rate;
 mod rendezvous;
 mod seeding;
-pub mod sorted;
 mod source;
 mod store;
 mod striping;

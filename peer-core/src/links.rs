@@ -7,7 +7,6 @@
 //! only, since one connection over a long way carries less than the line. They are
 //! negotiated like links, with signals that go over the link itself, and end with it.
 
-use crate::sorted::SortedMap;
 use crate::{
     io::{Candidates, Code, Error, LinkInput},
     link::{Link, LinkAction, LinkFailure},
@@ -22,6 +21,7 @@ use shoal_protocol::{
     namespace::Namespace,
     signal::{CLOCK_SKEW, Refusal, SIGNAL_LIFETIME, Signal, SignalBody},
     signed::{Payload, Signed},
+    sorted::SortedMap,
     time::{Timestamp, UnixMillis},
 };
 use std::{collections::VecDeque, time::Duration};

@@ -4,8 +4,9 @@
 //! Source: John Hoffman, "Superseeding" (BEP 16, 2003). Unlike there, a peer need not be seen
 //! to pass a chunk on before it is shown the next one, so that no line stands idle.
 
-use crate::sorted::SortedMap;
-use shoal_protocol::{bits::Bits, content::ContentKey, id::LinkId, time::Timestamp};
+use shoal_protocol::{
+    bits::Bits, content::ContentKey, id::LinkId, sorted::SortedMap, time::Timestamp,
+};
 use std::{collections::VecDeque, time::Duration};
 
 /// Chunks a peer is shown ahead of those it got. Guess: a round trip at 25 MB/s and 40 ms.

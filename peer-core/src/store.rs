@@ -1,8 +1,11 @@
 //! A store in memory, for pages without a disk, for simulations and for tests.
 
 use crate::io::{Slot, StoreAnswer, StoreError, StoreRequest, StoredContent};
-use crate::sorted::{SortedMap, SortedSet};
-use shoal_protocol::{content::ContentKey, namespace::Namespace};
+use shoal_protocol::{
+    content::ContentKey,
+    namespace::Namespace,
+    sorted::{SortedMap, SortedSet},
+};
 
 /// The store of a peer that keeps nothing. It is the reference for what every store does.
 #[derive(Debug, Default)]

@@ -5,8 +5,7 @@
 //! them if more comes.
 
 use crate::policy;
-use crate::sorted::SortedMap;
-use shoal_protocol::{id::PeerId, time::Timestamp};
+use shoal_protocol::{id::PeerId, sorted::SortedMap, time::Timestamp};
 use std::time::Duration;
 
 /// What is known of a link when it is judged.

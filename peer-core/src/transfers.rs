@@ -3,7 +3,6 @@
 //! Speaks of peers, not of links; whoever has a link up is told by [`Transfers::add_source`].
 //! Wishes come out as [`Action`]s.
 
-use crate::sorted::{SortedMap, SortedSet};
 use crate::{
     allowance::Allowance,
     assembly::{Added, Assembly},
@@ -20,6 +19,7 @@ use shoal_protocol::{
     control::{ControlMessage, MAX_CHUNKS_PER_REQUEST, RefuseCode},
     id::PeerId,
     proof::{MAX_PROOF, Proof, VerifiedChunk},
+    sorted::{SortedMap, SortedSet},
     time::Timestamp,
 };
 use std::{collections::VecDeque, sync::Arc, time::Duration};

@@ -10,12 +10,12 @@
 //! that a lone publisher gives each out once before any twice (super-seeding). A proof of one
 //! frame waits for nothing: nobody can ask for chunks without it.
 
-use crate::sorted::SortedMap;
 use crate::{io::Limits, policy, rate::Rate};
 use shoal_protocol::{
     bulk::{BulkHeader, BulkKind, MAX_PAYLOAD},
     content::ContentKey,
     id::LinkId,
+    sorted::SortedMap,
     time::Timestamp,
 };
 use std::{collections::VecDeque, sync::Arc, time::Duration};

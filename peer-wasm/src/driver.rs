@@ -15,7 +15,6 @@ use crate::{
     source::Source,
     store::Store,
 };
-use shoal_peer_core::sorted::SortedMap;
 use shoal_peer_core::{
     Node,
     io::{
@@ -27,6 +26,7 @@ use shoal_protocol::{
     id::{LinkId, Signature},
     namespace::Namespace,
     rendezvous::IceServer,
+    sorted::SortedMap,
     time::Timestamp,
 };
 use std::{

@@ -13,8 +13,7 @@ use js_sys::{Array, Object, Promise, Reflect, Uint8Array};
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
 use shoal_peer_core::io::{Answer, CallId, Code, Command, Error, Event, Input};
-use shoal_peer_core::sorted::SortedMap;
-use shoal_protocol::{id::LinkId, namespace::Namespace};
+use shoal_protocol::{id::LinkId, namespace::Namespace, sorted::SortedMap};
 use std::{
     cell::{Cell, RefCell},
     rc::{Rc, Weak},

@@ -10,11 +10,12 @@ use crate::{
     id::{Hash, PeerId},
     namespace::Namespace,
     signed::{Kind, Payload, Signed, SignedError},
+    sorted::SortedMap,
     time::UnixMillis,
 };
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 /// Most pages of a catalog: its head stays under 24 KiB.
 pub const MAX_PAGES: usize = 512;
@@ -375,7 +376,8 @@ pub struct CatalogFull;
 pub fn paginate<'a>(
     entries: impl Iterator<Item = &'a Entry>,
 ) -> Result<Vec<Arc<str>>, CatalogFull> {
-    let entries: BTreeMap<&ContentKey, &Entry> = entries.map(|entry| (&entry.key, entry)).collect();
+    let entries: SortedMap<&ContentKey, &Entry> =
+        entries.map(|entry| (&entry.key, entry)).collect();
     if entries.len() > MAX_ENTRIES {
         return Err(CatalogFull);
     }
@@ -505,7 +507,7 @@ impl Replica {
                 Offered::Wanting
             });
         }
-        let had: BTreeMap<Hash, &Page> = self
+        let had: SortedMap<Hash, &Page> = self
             .complete
             .iter()
             .flat_map(|catalog| &catalog.pages)

@@ -13,7 +13,7 @@
 //! * [`signal`], [`candidate`]: how two peers agree on a link, without SDP.
 //! * [`rendezvous`]: messages between peer and rendezvous server.
 //! * [`control`], [`bulk`]: messages and frames inside a link.
-//! * [`bits`], [`time`]: sets of chunks, points in time.
+//! * [`bits`], [`time`], [`sorted`]: sets of chunks, points in time, small maps and sets.
 
 pub mod bits;
 pub mod bulk;
@@ -27,6 +27,7 @@ pub mod proof;
 pub mod rendezvous;
 pub mod signal;
 pub mod signed;
+pub mod sorted;
 pub mod time;
 mod words;
 

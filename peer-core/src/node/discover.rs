@@ -3,7 +3,6 @@
 //! interval, so that whatever was missed is made up for.
 
 use super::{Node, Op};
-use crate::sorted::SortedSet;
 use crate::{
     catalogs::{Received, catalog_messages, pieces},
     io::{Code, Error, Event, PeerState},
@@ -15,6 +14,7 @@ use shoal_protocol::{
     id::{LinkId, PeerId, Signature},
     rendezvous::{ErrorCode, IceServer, MAX_VIEW, PeerMessage, PeerSummary, ReceiptStatus},
     signed::{Kind, Signed},
+    sorted::SortedSet,
     time::Timestamp,
 };
 use std::time::Duration;

@@ -10,7 +10,6 @@ mod content;
 mod discover;
 mod messages;
 
-use crate::sorted::{SortedMap, SortedSet};
 use crate::{
     catalogs::{Catalogs, OwnCatalog},
     contents::Contents,
@@ -37,6 +36,7 @@ use shoal_protocol::{
     proof::Proof,
     rendezvous::{IceServer, PeerMessage},
     signed::Kind,
+    sorted::{SortedMap, SortedSet},
     time::Timestamp,
 };
 use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};

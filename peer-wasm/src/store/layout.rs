@@ -9,12 +9,12 @@ use idb::{KeyRange, Query};
 use js_sys::Array;
 use serde::{Deserialize, Serialize};
 use shoal_peer_core::io::{Slot, StoreError, StoredContent};
-use shoal_peer_core::sorted::{SortedMap, SortedSet};
 use shoal_protocol::{
     bits::Bits,
     catalog::Metadata,
     content::{ContentKey, ContentSize},
     namespace::Namespace,
+    sorted::{SortedMap, SortedSet},
 };
 use wasm_bindgen::{JsCast, JsValue};
 
