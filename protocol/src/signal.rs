@@ -96,11 +96,15 @@ impl TryFrom<Fields> for Signal {
         let body = match fields.kind.as_str() {
             "link" => SignalBody::Link,
             "accept" => SignalBody::Accept,
-            "offer" => SignalBody::Offer(serde_json::from_str(body)?),
-            "answer" => {
-                let Answered { offer } = serde_json::from_str(body)?;
+            kind @ ("offer" | "answer") => {
                 let description = serde_json::from_str(body)?;
-                SignalBody::Answer(Answer { description, offer })
+                match kind {
+                    "offer" => SignalBody::Offer(description),
+                    _ => {
+                        let Answered { offer } = serde_json::from_str(body)?;
+                        SignalBody::Answer(Answer { description, offer })
+                    }
+                }
             }
             "candidate" => SignalBody::Candidate(serde_json::from_str(body)?),
             "refuse" => SignalBody::Refuse(serde_json::from_str(body)?),
