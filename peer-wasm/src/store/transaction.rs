@@ -217,22 +217,41 @@ pub fn is_refused(error: &StoreError) -> bool {
     matches!(error, StoreError::Failed(why) if why.starts_with("InvalidStateError"))
 }
 
-/// As [`error_of`], for those that came through `idb`.
+/// As [`error_of`], for those that came through `idb`. Its own texts, of all that can be done
+/// with a database, stay out of the package.
 pub fn from_idb(error: idb::Error) -> StoreError {
     use idb::Error::{
-        DeleteFailed, DomException, GetAllFailed, GetAllKeysFailed, GetFailed, IndexedDbOpenFailed,
-        OpenCursorFailed, TransactionOpenFailed, UpdateFailed,
+        CursorAdvanceFailed, CursorContinueFailed, CursorKeyNotFound, DeleteFailed, DomException,
+        GetAllFailed, GetAllKeysFailed, GetFailed, IndexedDbNotFound, IndexedDbOpenFailed,
+        KeyRangeCreateFailed, ObjectStoreCreateFailed, ObjectStoreNotFound, OpenCursorFailed,
+        OpenKeyCursorFailed, RequestErrorNotFound, RequestResultNotFound, TransactionAbortError,
+        TransactionCommitError, TransactionOpenFailed, UnexpectedJsType, UpdateFailed,
     };
     match error {
         DomException(error) => error_of(error.as_ref()),
-        DeleteFailed(error)
+        CursorAdvanceFailed(error)
+        | CursorContinueFailed(error)
+        | CursorKeyNotFound(error)
+        | DeleteFailed(error)
         | GetAllFailed(error)
         | GetAllKeysFailed(error)
         | GetFailed(error)
+        | IndexedDbNotFound(error)
         | IndexedDbOpenFailed(error)
+        | KeyRangeCreateFailed(error)
+        | ObjectStoreCreateFailed(error)
+        | ObjectStoreNotFound(error)
         | OpenCursorFailed(error)
+        | OpenKeyCursorFailed(error)
+        | RequestErrorNotFound(error)
+        | RequestResultNotFound(error)
+        | TransactionAbortError(error)
+        | TransactionCommitError(error)
         | TransactionOpenFailed(error)
         | UpdateFailed(error) => error_of(&error),
-        other => StoreError::Failed(other.to_string()),
+        UnexpectedJsType(expected, _) => {
+            StoreError::Failed(["IndexedDB gave something else than ", expected].concat())
+        }
+        _ => StoreError::Failed("IndexedDB gave no result and no error".into()),
     }
 }
