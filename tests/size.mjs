@@ -6,7 +6,7 @@ import path from 'node:path';
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 
 /** Bytes, brotli, all files together: what no change may pass. Goes down in steps. */
-const BUDGET = 330_000;
+const BUDGET = 238_000;
 /** Where the budget is to end. WebTorrent is 56 KB, js-libp2p 128 KB, Helia 309 KB. */
 const GOAL = 110_000;
 
