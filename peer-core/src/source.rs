@@ -66,7 +66,14 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// A source that failed before is asked for one chunk when it comes back, whatever rest it
+    /// has left: what was wrong may be over, as when its page is open again. If it fails again,
+    /// its rest is longer than the one before.
     pub(crate) fn new(now: Timestamp, standing: Standing) -> Self {
+        let standing = Standing {
+            resting_until: None,
+            ..standing
+        };
         Self {
             have: None,
             in_flight: 0,
