@@ -5,6 +5,10 @@
 //! peer with the smaller id offers, so there is no glare. Offer and answer are bound to
 //! each other and to the channel they lead to by [`transcript_hash`], which both sides
 //! sign inside the channel.
+//!
+//! While a link is up, the offerer may offer again with new ICE credentials, and the answerer
+//! may ask for that with `restart`: the connection finds another way between the same two
+//! certificates (ICE restart, RFC 8445, section 9), so what was signed inside stays true.
 
 use crate::{
     candidate::Candidate,
@@ -70,6 +74,8 @@ pub enum SignalBody {
     Answer(Answer),
     /// An address of the sender; `None`: there are no more.
     Candidate(Option<Candidate>),
+    /// The answerer of a link that is up asks for another offer: nothing comes through.
+    Restart,
     /// No, or no longer.
     Refuse(Refusal),
 }
@@ -340,6 +346,7 @@ mod tests {
             }),
             SignalBody::Candidate(Some(candidate)),
             SignalBody::Candidate(None),
+            SignalBody::Restart,
             SignalBody::Refuse(Refusal::Limit),
         ] {
             let signal = signal(body);
@@ -359,6 +366,13 @@ mod tests {
         assert!(payload.ends_with(
             r#""namespace":"public","link":"AwMDAwMDAwMDAwMDAwMDAw","n":4,"nonce":"BQUFBQUFBQUFBQUFBQUFBQ","versions":[1],"expires":1790000000000,"kind":"refuse","body":"limit"}"#
         ), "{payload}");
+    }
+
+    #[test]
+    fn golden_restart() {
+        let payload = signal(SignalBody::Restart).to_payload();
+        let end = r#""versions":[1],"expires":1790000000000,"kind":"restart"}"#;
+        assert!(payload.ends_with(end), "{payload}");
     }
 
     #[test]
