@@ -101,7 +101,8 @@ pub enum Input {
     /// The caller no longer waits: a publication is dropped, a read forgotten, a fetch
     /// stopped unless others want it.
     Abort(CallId),
-    /// The network changed or the page was shown again: connect now, do not wait.
+    /// The network changed or the page was shown again: connect now, do not wait, and find out
+    /// which links still work.
     Wake,
 }
 
@@ -120,7 +121,12 @@ pub enum LinkInput {
     Control(String),
     /// A frame of the bulk channel.
     Bulk(Vec<u8>),
-    /// The connection could not be made or broke.
+    /// Nothing is heard of the other side. That may pass, or a restart helps.
+    Disconnected,
+    /// No way to the other side is left: ends a link that is being made, and has one that is
+    /// up look for another way.
+    Unreachable,
+    /// The connection is of no use.
     Failed {
         /// What the browser says.
         detail: String,
@@ -178,6 +184,13 @@ pub enum Output {
         link: LinkId,
         /// The address; `None`: there are no more.
         candidate: Option<Candidate>,
+    },
+    /// Restart ICE: another description of this side is expected, with new credentials, and
+    /// candidates. What is in the channels stays. Told to who offered; whoever answers gets
+    /// another `SetRemote`.
+    RestartLink {
+        /// The link.
+        link: LinkId,
     },
     /// Close a peer connection and forget it. Nothing more is expected of it.
     CloseLink {

@@ -19,6 +19,7 @@ mod publishing;
 mod random;
 mod rate;
 mod rendezvous;
+mod restart;
 mod seeding;
 mod source;
 mod store;

@@ -4,8 +4,16 @@
 //! Whoever wants the link sends `link`; after `accept` the smaller peer id offers. When both
 //! channels are open each side sends `Hello` and `Auth`; the link is up once the other
 //! side's `Auth` has verified against the offer and answer this side knows.
+//!
+//! When nothing comes through a link that is up, its ICE is restarted by further signals:
+//! the offerer offers anew, and the answerer asks it to. Of those descriptions only the ICE
+//! credentials are used, and one with another certificate is refused, so what both sides have
+//! signed in the channel stays true. [`Restarts`] says when.
 
-use crate::io::{CandidateCounts, Candidates};
+use crate::{
+    io::{CandidateCounts, Candidates},
+    restart::{Due, GRACE, Restarts},
+};
 use shoal_protocol::{
     VERSIONS,
     candidate::{Candidate, CandidateKind},
@@ -39,6 +47,10 @@ pub(crate) enum LinkAction {
     Open(Role),
     SetRemote(Description),
     AddCandidate(Option<Candidate>),
+    /// Restart ICE with another offer.
+    Restart,
+    /// Find out whether bytes come through.
+    Ping,
     /// Sign `payload` as signal number `n`.
     SignSignal {
         n: u32,
@@ -110,6 +122,7 @@ pub(crate) struct Link {
     remote: Option<Description>,
     auth: Option<String>,
     candidates: Candidates,
+    restarts: Restarts,
     actions: VecDeque<LinkAction>,
 }
 
@@ -173,6 +186,7 @@ impl Link {
             remote: None,
             auth: None,
             candidates: Candidates::default(),
+            restarts: Restarts::default(),
             actions: VecDeque::new(),
         }
     }
@@ -199,13 +213,24 @@ impl Link {
         self.candidates
     }
 
-    /// When [`Link::handle_timeout`] must be called; never once the link is up.
+    /// When [`Link::handle_timeout`] must be called; never while the link is up and well.
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
-        (!self.is_up()).then_some(self.deadline)
+        match self.is_up() {
+            true => self.restarts.deadline(),
+            false => Some(self.deadline),
+        }
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Timestamp) -> Outcome {
-        if self.is_up() || now < self.deadline {
+        if self.is_up() {
+            match self.restarts.due(now) {
+                Due::Nothing => {}
+                Due::Attempt => self.restart(now),
+                Due::GiveUp => return Err(LinkFailure::Timeout("no other way was found")),
+            }
+            return Ok(());
+        }
+        if now < self.deadline {
             return Ok(());
         }
         Err(LinkFailure::Timeout(match self.state {
@@ -268,12 +293,42 @@ impl Link {
                 self.set_remote(description.clone());
                 Ok(())
             }
-            SignalBody::Candidate(candidate) if self.state == State::Connecting => {
+            SignalBody::Candidate(candidate) if self.takes_candidates() => {
                 if let Some(candidate) = candidate {
                     count(&mut self.candidates.remote, candidate.kind())?;
                 }
                 self.actions
                     .push_back(LinkAction::AddCandidate(candidate.clone()));
+                Ok(())
+            }
+            SignalBody::Offer(offer) if self.is_up() && self.role == Role::Answerer => {
+                self.check_certificate(offer)?;
+                if self.restarts.take_offer(now, offer_hash(payload)) {
+                    self.candidates = Candidates::default();
+                    self.set_remote_credentials(offer);
+                }
+                Ok(())
+            }
+            SignalBody::Answer(Answer { description, offer })
+                if self.is_up() && self.role == Role::Offerer =>
+            {
+                self.check_certificate(description)?;
+                if self.restarts.take_answer(*offer) {
+                    self.set_remote_credentials(description);
+                    self.actions.push_back(LinkAction::Ping);
+                }
+                Ok(())
+            }
+            SignalBody::Restart if self.role == Role::Offerer => {
+                if self.is_up() && !self.restarts.is_begun() && self.restarts.allows(now) {
+                    self.restart(now);
+                }
+                Ok(())
+            }
+            // The other side's link may be up, and in trouble, before this one is.
+            SignalBody::Offer(_) | SignalBody::Answer(_)
+                if matches!(self.state, State::Authenticating { .. }) =>
+            {
                 Ok(())
             }
             // Late candidates are of no use and no harm.
@@ -314,6 +369,10 @@ impl Link {
         now: Timestamp,
         description: Description,
     ) -> Outcome {
+        if self.is_up() {
+            self.describe_restart(now, description);
+            return Ok(());
+        }
         if self.state != State::Connecting {
             return Ok(());
         }
@@ -338,7 +397,7 @@ impl Link {
         now: Timestamp,
         candidate: Option<Candidate>,
     ) -> Outcome {
-        if self.state == State::Connecting {
+        if self.takes_candidates() {
             if let Some(candidate) = &candidate {
                 count(&mut self.candidates.local, candidate.kind())?;
             }
@@ -354,6 +413,42 @@ impl Link {
                 "the connection has another certificate than was signed",
             )),
         }
+    }
+
+    /// The browser hears nothing of the other side, which may pass.
+    pub(crate) fn disconnected(&mut self, now: Timestamp) -> Outcome {
+        if self.is_up() {
+            self.restarts.suspect(now, GRACE);
+            self.actions.push_back(LinkAction::Ping);
+        }
+        Ok(())
+    }
+
+    /// The browser has no way left to the other side.
+    pub(crate) fn unreachable(&mut self, now: Timestamp) -> Outcome {
+        if !self.is_up() {
+            let detail = "the connection could not be made, or broke";
+            return Err(LinkFailure::Connection(detail.into()));
+        }
+        self.restarts.no_way(now);
+        self.handle_timeout(now)
+    }
+
+    /// Nothing came, not even the answer to a ping.
+    pub(crate) fn silent(&mut self, now: Timestamp) -> Outcome {
+        self.restarts.suspect(now, Duration::ZERO);
+        self.handle_timeout(now)
+    }
+
+    /// Something came over a link that is up. True if that ends a restart.
+    pub(crate) fn heard(&mut self) -> bool {
+        self.restarts.heard()
+    }
+
+    /// Signals can be carried again.
+    pub(crate) fn signals_pass(&mut self, now: Timestamp) -> Outcome {
+        self.restarts.begin_anew(now);
+        self.handle_timeout(now)
     }
 
     pub(crate) fn opened(&mut self, now: Timestamp) -> Outcome {
@@ -481,6 +576,63 @@ impl Link {
         self.state = State::Connecting;
         self.deadline = now + CONNECT_TIMEOUT;
         self.actions.push_back(LinkAction::Open(self.role));
+    }
+
+    /// Begins an attempt to find another way.
+    fn restart(&mut self, now: Timestamp) {
+        match self.role {
+            Role::Offerer => {
+                if self.restarts.begin(now) {
+                    self.candidates = Candidates::default();
+                    self.actions.push_back(LinkAction::Restart);
+                }
+            }
+            Role::Answerer => {
+                self.restarts.ask(now);
+                self.send_signal(now, SignalBody::Restart);
+            }
+        }
+        self.actions.push_back(LinkAction::Ping);
+    }
+
+    /// Sends what the driver described for a restart.
+    fn describe_restart(&mut self, now: Timestamp, description: Description) {
+        match self.role {
+            Role::Offerer if self.restarts.described() => {
+                let payload = self.send_signal(now, SignalBody::Offer(description));
+                self.restarts.offered(offer_hash(&payload));
+            }
+            Role::Offerer => {}
+            Role::Answerer => {
+                if let Some(offer) = self.restarts.answered() {
+                    self.send_signal(now, SignalBody::Answer(Answer { description, offer }));
+                    self.actions.push_back(LinkAction::Ping);
+                }
+            }
+        }
+    }
+
+    /// The channel was opened, and signed for, between two certificates.
+    fn check_certificate(&self, description: &Description) -> Outcome {
+        match &self.remote {
+            Some(remote) if remote.fingerprint == description.fingerprint => Ok(()),
+            _ => Err(LinkFailure::Auth("the certificate changed within a link")),
+        }
+    }
+
+    /// Takes nothing else of a description: the association below the channels stays as it is.
+    fn set_remote_credentials(&mut self, Description { ufrag, pwd, .. }: &Description) {
+        if let Some(remote) = self.remote.clone() {
+            self.set_remote(Description {
+                ufrag: ufrag.clone(),
+                pwd: pwd.clone(),
+                ..remote
+            });
+        }
+    }
+
+    fn takes_candidates(&self) -> bool {
+        self.state == State::Connecting || self.is_up() && self.restarts.any()
     }
 
     fn set_remote(&mut self, description: Description) {

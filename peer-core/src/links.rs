@@ -39,8 +39,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(60);
 const BAN: Duration = Duration::from_secs(3600);
 /// A link on which nothing came for so long is asked for a sign of life. Guess.
 const PING_AFTER: Duration = Duration::from_secs(10);
-/// A link on which nothing came for so long is given up. Guess: three pings.
-const DEAD_AFTER: Duration = Duration::from_secs(30);
+/// A link on which nothing came for so long after a ping needs another way. Guess: a lost
+/// packet or two over a slow line.
+const SILENT_AFTER: Duration = Duration::from_secs(3);
 /// A link that ends sooner after it came up was of no use. Guess.
 const STEADY: Duration = Duration::from_secs(10);
 /// Useless links in a row after which a peer has to wait out its back-off, whatever it does.
@@ -85,6 +86,10 @@ pub(crate) enum Action {
         peer: PeerId,
         lane: LinkId,
     },
+    /// Bytes come through again, after an ICE restart.
+    Restarted {
+        peer: PeerId,
+    },
     /// An attempt failed in a way a person may want to know.
     Failed(Error),
 }
@@ -112,6 +117,14 @@ pub(crate) struct Traffic {
     pub(crate) least_rtt: Option<Duration>,
     /// Its lanes, besides itself.
     pub(crate) lanes: usize,
+}
+
+impl Entry {
+    /// When the latest ping was sent, if nothing came since.
+    fn waits_since(&self) -> Option<Timestamp> {
+        let (_, sent) = self.pinged?;
+        (self.last_heard <= sent).then_some(sent)
+    }
 }
 
 /// What is remembered of a peer beyond its links.
@@ -303,10 +316,22 @@ impl Links {
         lanes.into_iter().for_each(|lane| self.close(lane));
     }
 
-    /// Lets failed peers be tried again at once.
-    pub(crate) fn wake(&mut self) {
+    /// Lets failed peers be tried again at once, and finds out which links still work.
+    pub(crate) fn wake(&mut self, now: Timestamp) {
         for record in self.records.values_mut() {
             record.not_before = None;
+        }
+        let up: Vec<LinkId> = self.up().map(|(_, link)| link).collect();
+        for link in up {
+            self.send_ping(now, link);
+        }
+    }
+
+    /// Signals can be carried again.
+    pub(crate) fn signals_pass(&mut self, now: Timestamp) {
+        let up: Vec<LinkId> = self.up().map(|(_, link)| link).collect();
+        for link in up {
+            self.with(now, link, |link| link.signals_pass(now));
         }
     }
 
@@ -526,6 +551,12 @@ impl Links {
             LinkInput::Opened => self.with(now, id, |link| link.opened(now)),
             LinkInput::Control(_) | LinkInput::Bulk(_) if entry.link.is_up() => {
                 entry.last_heard = now;
+                if entry.link.heard() {
+                    let peer = entry.link.peer;
+                    self.actions.push_back(Action::Restarted { peer });
+                    // What the round trip is now.
+                    self.send_ping(now, id);
+                }
                 return Some(input);
             }
             LinkInput::Control(text) => self.with(now, id, |link| link.handle_handshake(&text)),
@@ -534,6 +565,8 @@ impl Links {
                     LinkFailure::Protocol("a bulk frame came before Hello and Auth".into());
                 self.fail(now, id, failure);
             }
+            LinkInput::Disconnected => self.with(now, id, |link| link.disconnected(now)),
+            LinkInput::Unreachable => self.with(now, id, |link| link.unreachable(now)),
             LinkInput::Failed { detail } => self.fail(now, id, LinkFailure::Connection(detail)),
             LinkInput::Closed => self.fail(
                 now,
@@ -564,8 +597,10 @@ impl Links {
     pub(crate) fn next_timeout(&self) -> Option<Timestamp> {
         let of_entry = |entry: &Entry| match entry.link.deadline() {
             Some(deadline) => deadline,
-            None if entry.pinged.is_some() => entry.last_heard + DEAD_AFTER,
-            None => entry.last_heard + PING_AFTER,
+            None => match entry.waits_since() {
+                Some(sent) => sent + SILENT_AFTER,
+                None => entry.last_heard + PING_AFTER,
+            },
         };
         self.entries.values().map(of_entry).min()
     }
@@ -577,10 +612,15 @@ impl Links {
             let Some(entry) = self.entries.get(&id).filter(|entry| entry.link.is_up()) else {
                 continue;
             };
-            if entry.last_heard + DEAD_AFTER <= now {
-                self.fail(now, id, LinkFailure::Timeout("nothing came for too long"));
-            } else if entry.last_heard + PING_AFTER <= now && entry.pinged.is_none() {
-                self.send_ping(now, id);
+            if entry.link.deadline().is_some() {
+                continue; // It looks for another way.
+            }
+            match entry.waits_since() {
+                Some(sent) if sent + SILENT_AFTER <= now => {
+                    self.with(now, id, |link| link.silent(now));
+                }
+                None if entry.last_heard + PING_AFTER <= now => self.send_ping(now, id),
+                _ => {}
             }
         }
     }
@@ -626,7 +666,7 @@ impl Links {
         };
         let outcome = act(&mut entry.link);
         let (peer, lane_of) = (entry.link.peer, entry.lane_of);
-        let mut up = false;
+        let (mut up, mut pings) = (false, false);
         while let Some(action) = entry.link.poll() {
             self.actions.push_back(match (action, lane_of) {
                 (LinkAction::SendSignal(signed), None) => Action::SendSignal { to: peer, signed },
@@ -644,11 +684,17 @@ impl Links {
                     entry.last_heard = now;
                     Action::LaneUp { link, lane: id }
                 }
+                (LinkAction::Ping, _) => {
+                    pings = true;
+                    continue;
+                }
                 (other, _) => Action::Link(id, other),
             });
         }
         if up {
             self.peer_came(peer);
+        }
+        if up || pings {
             self.send_ping(now, id);
         }
         if let Err(failure) = outcome {

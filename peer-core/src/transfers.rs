@@ -254,6 +254,15 @@ impl Transfers {
         self.actions.push_back(Action::Send { peer, message });
     }
 
+    /// A peer that could not send for a while can be asked at once.
+    pub(crate) fn peer_is_back(&mut self, now: Timestamp, peer: PeerId) {
+        for fetch in self.fetches.values_mut() {
+            if let Some(source) = fetch.sources.get_mut(&peer) {
+                source.heard(now);
+            }
+        }
+    }
+
     /// A peer can no longer be asked.
     pub(crate) fn remove_peer(&mut self, now: Timestamp, peer: PeerId) {
         self.due.remove(&peer);

@@ -4,16 +4,12 @@ mod network;
 
 use network::{Fault, MIB, Network};
 use shoal_peer_core::io::*;
-use shoal_protocol::namespace::Namespace;
+use shoal_protocol::{content::ContentKey, id::LinkId, namespace::Namespace};
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn reason(
-    network: &Network,
-    peer: usize,
-    key: shoal_protocol::content::ContentKey,
-) -> Option<Code> {
+fn reason(network: &Network, peer: usize, key: ContentKey) -> Option<Code> {
     network
         .progress(peer, key)
         .and_then(|progress| progress.reason)
@@ -35,6 +31,94 @@ fn links_that_break_are_made_again() {
     }
     network.run_until("the file", 5 * MINUTE, |network| network.has_all(2, key));
     network.assert_content(2, key, &bytes);
+}
+
+/// Two peers, a fetch of which a part has come, and the link over which it comes.
+fn fetching(seed: u64) -> (Network, ContentKey, Vec<u8>, Vec<LinkId>) {
+    let mut network = Network::new(seed, 2);
+    let bytes = network.random_bytes(24 * MIB);
+    let key = network.publish(0, "moving", &bytes);
+    network.run_for(Duration::from_secs(1));
+    network.fetch(1, key);
+    network.run_until("a part", MINUTE, |network| {
+        network.held(1, key) >= 6 * MIB as u64
+    });
+    let links = network.open_links();
+    assert_eq!(links.len(), 1);
+    for peer in &mut network.peers {
+        peer.events.clear();
+    }
+    (network, key, bytes, links)
+}
+
+#[test]
+fn a_fetch_goes_on_over_its_link_when_the_network_changes() {
+    let (mut network, key, bytes, links) = fetching(40);
+    let cut = network.now;
+    network.lose_ways();
+    network.run_for(Duration::from_secs(4));
+    let held = network.held(1, key);
+    network.run_until("more", Duration::from_secs(4), |network| {
+        network.held(1, key) > held
+    });
+    println!("bytes flow after {:?}", network.now.since(cut));
+    network.run_until("the file", MINUTE, |network| network.has_all(1, key));
+    network.assert_content(1, key, &bytes);
+    assert_eq!(network.open_links(), links);
+    for peer in 0..2 {
+        assert!(network.errors(peer).is_empty());
+        let left = |event: &Event| matches!(event, Event::PeerLeave { .. });
+        assert!(!network.peers[peer].events.iter().any(left));
+    }
+    // What was asked for when the way was lost is sent again.
+    let twice = network.peers[0].sent[&1] - bytes.len() as u64;
+    assert!(twice < 17 * MIB as u64, "{twice} bytes too many");
+}
+
+#[test]
+fn a_link_whose_way_is_lost_waits_for_the_rendezvous() {
+    let (mut network, key, bytes, links) = fetching(41);
+    network.set_rendezvous(false);
+    network.lose_ways();
+    network.run_for(Duration::from_secs(15));
+    let held = network.held(1, key);
+    assert!(held < bytes.len() as u64);
+    network.set_rendezvous(true);
+    network.run_until("the file", MINUTE, |network| network.has_all(1, key));
+    assert_eq!(network.open_links(), links);
+}
+
+#[test]
+fn a_link_for_which_no_way_is_found_is_made_anew() {
+    let (mut network, key, bytes, links) = fetching(42);
+    network.is_dark = true;
+    network.lose_ways();
+    network.run_for(Duration::from_secs(34));
+    assert_eq!(network.open_links(), links);
+    network.run_until("the file", 2 * MINUTE, |network| network.has_all(1, key));
+    network.assert_content(1, key, &bytes);
+    assert_ne!(network.open_links(), links);
+}
+
+#[test]
+fn a_silent_way_is_found_out_without_the_browser() {
+    let mut network = Network::new(43, 2);
+    network.run_until("a link", MINUTE, |network| {
+        network.links_of(0) + network.links_of(1) == 2
+    });
+    let links = network.open_links();
+    network.lose_ways();
+    for peer in 0..2 {
+        network.input(peer, Input::Wake);
+    }
+    network.run_until("another way", Duration::from_secs(4), |network| {
+        !network.has_lost_ways()
+    });
+    let bytes = network.random_bytes(MIB);
+    let key = network.publish(0, "after", &bytes);
+    network.fetch(1, key);
+    network.run_until("the file", MINUTE, |network| network.has_all(1, key));
+    assert_eq!(network.open_links(), links);
 }
 
 #[test]

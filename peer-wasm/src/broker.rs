@@ -37,6 +37,8 @@ pub enum ToBroker {
         #[serde(serialize_with = "as_line")]
         candidate: Option<Candidate>,
     },
+    /// Restart ICE with another offer.
+    Restart { link: LinkId },
     /// Close a peer connection.
     Close { link: LinkId },
 }
@@ -92,12 +94,13 @@ pub fn read(message: &JsValue) -> Option<(LinkId, FromBroker)> {
     Some((link, said))
 }
 
-/// The state of the peer connection. `disconnected` may pass by itself.
+/// The state of the peer connection.
 fn state(message: &JsValue) -> Vec<LinkInput> {
     let fingerprint = text(message, "remoteFingerprint").and_then(|text| text.parse().ok());
     let fingerprint = fingerprint.map(LinkInput::RemoteFingerprint);
     let end = match text(message, "value").as_deref() {
-        Some("failed") => Some(failed("the connection could not be made, or broke")),
+        Some("disconnected") => Some(LinkInput::Disconnected),
+        Some("failed") => Some(LinkInput::Unreachable),
         Some("closed") => Some(LinkInput::Closed),
         _ => None,
     };

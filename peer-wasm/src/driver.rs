@@ -329,6 +329,7 @@ impl Driver {
             Output::AddCandidate { link, candidate } => {
                 self.tell(ToBroker::Candidate { link, candidate });
             }
+            Output::RestartLink { link } => self.tell(ToBroker::Restart { link }),
             Output::CloseLink { link } => {
                 let channels = self.links.borrow_mut().remove(&link);
                 drop(channels);

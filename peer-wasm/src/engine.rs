@@ -388,7 +388,9 @@ impl Inner {
                     ToBroker::Close { link } => {
                         self.links.borrow_mut().remove(link);
                     }
-                    ToBroker::Remote { .. } | ToBroker::Candidate { .. } => {}
+                    ToBroker::Remote { .. }
+                    | ToBroker::Candidate { .. }
+                    | ToBroker::Restart { .. } => {}
                 }
                 if let Ok(message) = to_js(&message) {
                     // An error of the host is the host's to report.

@@ -97,6 +97,7 @@ impl Node {
             self.ice_servers = ice_servers;
         }
         self.advertise();
+        self.links.signals_pass(now);
         self.search_anew(now);
     }
 

@@ -283,7 +283,7 @@ impl Node {
             Input::Abort(call) => self.abort(call),
             Input::Wake => {
                 self.session.wake(now);
-                self.links.wake();
+                self.links.wake(now);
                 self.search_anew(now);
             }
         }
@@ -430,6 +430,7 @@ impl Node {
                         ice_servers,
                     });
                 }
+                LinkAction::Restart => self.outputs.push_back(Output::RestartLink { link }),
                 LinkAction::SetRemote(description) => {
                     self.outputs
                         .push_back(Output::SetRemote { link, description });
@@ -443,7 +444,7 @@ impl Node {
                 }
                 LinkAction::SignAuth(payload) => self.sign(Op::SignAuth(link), Kind::Auth, payload),
                 LinkAction::SendControl(message) => self.send(now, link, message),
-                LinkAction::SendSignal(_) | LinkAction::Up => {}
+                LinkAction::SendSignal(_) | LinkAction::Up | LinkAction::Ping => {}
             },
             Action::SignRefusal { to, payload } => {
                 self.sign(
@@ -472,6 +473,7 @@ impl Node {
                 self.uploads.link_down(lane);
                 self.transfers.lane_down(peer);
             }
+            Action::Restarted { peer } => self.transfers.peer_is_back(now, peer),
             Action::Failed(error) => self.event(Event::Error { error }),
         }
         true

@@ -98,6 +98,8 @@ struct End {
     window_free: Timestamp,
     /// Whether the sender will be asked again.
     waiting: bool,
+    /// How many times it was described: its credentials.
+    descriptions: u64,
 }
 
 #[derive(Default)]
@@ -106,6 +108,9 @@ struct Wire {
     open: bool,
     /// How many were opened before it.
     number: usize,
+    /// Whether nothing comes through until ICE is restarted; channels keep what they took.
+    lost: bool,
+    held: Vec<(usize, LinkInput)>,
 }
 
 enum Happening {
@@ -148,6 +153,8 @@ pub struct Network {
     pub in_the_middle: bool,
     /// Bytes a connection has on their way at most: its rate is this in a round trip.
     pub window: f64,
+    /// Whether a restart finds no way either.
+    pub is_dark: bool,
     wires: BTreeMap<LinkId, Wire>,
     /// The links of each peer.
     links: Vec<BTreeSet<LinkId>>,
@@ -177,6 +184,7 @@ impl Network {
             rendezvous: Rendezvous::new(),
             in_the_middle: false,
             window: f64::INFINITY,
+            is_dark: false,
             wires: BTreeMap::new(),
             links: Vec::new(),
             shared: None,
@@ -297,6 +305,24 @@ impl Network {
     /// Breaks every link.
     pub fn cut_links(&mut self) {
         self.close_wires(|_| true);
+    }
+
+    /// Nothing comes through any link until its ICE is restarted: the network of its ends
+    /// has changed. Their browsers find out after some time.
+    pub fn lose_ways(&mut self) {
+        for (link, wire) in &mut self.wires {
+            wire.lost = true;
+            for end in &wire.ends {
+                self.sequence += 1;
+                let told = Input::Link(*link, LinkInput::Disconnected);
+                self.queue.push(Scheduled(
+                    self.now + Duration::from_secs(5),
+                    self.sequence,
+                    0,
+                    Happening::Input(end.node, told),
+                ));
+            }
+        }
     }
 
     fn close_wires(&mut self, which: impl Fn(&Wire) -> bool) {
@@ -534,11 +560,11 @@ impl Network {
                 receiver.down_free = through;
                 self.schedule_at(through, Happening::Frame(link, index, input));
             }
-            Happening::Frame(link, index, input) => {
-                if self.wires.contains_key(&link) {
-                    self.input(index, Input::Link(link, input));
-                }
-            }
+            Happening::Frame(link, index, input) => match self.wires.get_mut(&link) {
+                Some(wire) if wire.lost => wire.held.push((index, input)),
+                Some(_) => self.input(index, Input::Link(link, input)),
+                None => {}
+            },
             Happening::Transmit(link, index) => {
                 if let Some(wire) = self.wires.get_mut(&link) {
                     wire.ends
@@ -637,6 +663,7 @@ impl Network {
                     busy_until: self.now,
                     window_free: self.now,
                     waiting: false,
+                    descriptions: 0,
                 };
                 self.wires.entry(link).or_default().ends.push(end);
                 self.links[index].insert(link);
@@ -653,10 +680,18 @@ impl Network {
                 };
                 end.remote = Some(description.fingerprint);
                 let own = end.fingerprint;
-                if description.setup == Setup::Actpass {
+                let is_answer = description.setup != Setup::Actpass;
+                if !is_answer {
                     self.local_description(index, link, Setup::Active, own);
                 }
+                if is_answer {
+                    self.find_way(link);
+                }
                 self.open_if_ready(link);
+            }
+            Output::RestartLink { link } => {
+                let own = self.end_of(index, link).expect("it was opened").fingerprint;
+                self.local_description(index, link, Setup::Actpass, own);
             }
             Output::AddCandidate { .. } => {}
             Output::CloseLink { link } => self.close_wire_of(index, link),
@@ -722,8 +757,12 @@ impl Network {
         setup: Setup,
         fingerprint: Fingerprint,
     ) {
+        let Some(end) = self.end_of(index, link) else {
+            return;
+        };
+        end.descriptions += 1;
         let description = Description {
-            ufrag: "abcd".parse().unwrap(),
+            ufrag: format!("abcd{}", end.descriptions).parse().unwrap(),
             pwd: "0123456789abcdef012345".parse().unwrap(),
             fingerprint,
             setup,
@@ -736,6 +775,23 @@ impl Network {
                 Input::Link(link, LinkInput::LocalDescription(description)),
             ),
         );
+    }
+
+    /// Both ends of a link know each other's new credentials.
+    fn find_way(&mut self, link: LinkId) {
+        let Some(wire) = self.wires.get_mut(&link) else {
+            return;
+        };
+        if !wire.lost || self.is_dark {
+            return;
+        }
+        wire.lost = false;
+        for (node, input) in std::mem::take(&mut wire.held) {
+            self.schedule(
+                Duration::from_millis(20),
+                Happening::Frame(link, node, input),
+            );
+        }
     }
 
     fn close_wire_of(&mut self, index: usize, link: LinkId) {
@@ -930,6 +986,16 @@ impl Network {
             .map(|wire| wire.number);
         let last = numbers.max();
         self.close_wires(|wire| between(wire) && Some(wire.number) == last);
+    }
+
+    pub fn has_lost_ways(&self) -> bool {
+        self.wires.values().any(|wire| wire.lost)
+    }
+
+    /// The links that are open.
+    pub fn open_links(&self) -> Vec<LinkId> {
+        let open = self.wires.iter().filter(|(_, wire)| wire.open);
+        open.map(|(link, _)| *link).collect()
     }
 
     /// Peers among which links are up, by index.
