@@ -3,13 +3,17 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import path from 'node:path';
-import { BROWSERS, launch, root } from '../rig/browsers.mjs';
+import { BROWSERS, launch, root, within } from '../rig/browsers.mjs';
 import { startSite } from '../rig/site.mjs';
 
 const PAIRS = [['chromium', 'chromium'], ['firefox', 'firefox'], ['chromium', 'firefox'], ['firefox', 'chromium']];
 
 /** More than Chromium allows at once, as `issues` of js-libp2p tell: 500. */
 const MANY = 700;
+
+/** How long the browsers may take to go over to another way, in milliseconds. A guess: they
+ *  take one or two. */
+const PATIENCE = 30_000;
 
 // Says what happens to the channels, and echoes.
 const WORKER = `
@@ -69,15 +73,40 @@ for (const name of BROWSERS) browsers[name] = await launch(name, { until: suite 
 async function open(name, t) {
   const tab = await browsers[name].open(site.url, { until: t });
   await tab.waitFor(() => globalThis.here);
+  await tab.evaluate(() => {
+    const Native = RTCPeerConnection;
+    globalThis.RTCPeerConnection = class extends Native {
+      constructor(...args) {
+        super(...args);
+        globalThis.latest = this;
+      }
+    };
+  });
   return tab;
 }
 
-/** Carries what one broker says to the other, until it has no more candidates. */
+/** Carries what one broker says to the other, until it has no more candidates; the description. */
 async function carry(from, to) {
+  let description;
   for (;;) {
     const message = await from.evaluate(() => globalThis.next());
     await to.evaluate((message) => globalThis.here.broker.handle(message), message);
-    if (message.type === 'candidate' && message.candidate === null) return;
+    if (message.type === 'remote') description = message;
+    if (message.type === 'candidate' && message.candidate === null) return description;
+  }
+}
+
+/** Waits until a connection sends from one user fragment to another. */
+async function usesWay(tab, ...way) {
+  for (;;) {
+    const used = await tab.evaluate(async () => {
+      const report = [...(await globalThis.latest.getStats()).values()];
+      const { selectedCandidatePairId } = report.find(({ type }) => type === 'transport') ?? {};
+      const pair = report.find(({ id, selected }) => id === selectedCandidatePairId || selected);
+      return [pair?.localCandidateId, pair?.remoteCandidateId]
+        .map((id) => report.find((candidate) => candidate.id === id)?.usernameFragment);
+    });
+    if (used.join() === way.join()) return;
   }
 }
 
@@ -99,9 +128,30 @@ for (const [one, other] of PAIRS) {
         { link: 'one', open: 'bulk', ordered: false, negotiated: true, id: 1 },
       ]);
     }
-    await carried;
+    const first = await carried;
     await a.evaluate(() => globalThis.send('one', 'over the channel'));
     await b.waitFor(() => globalThis.heard.some(({ heard }) => heard === 'over the channel'));
+
+    // ICE is restarted: other credentials, and all else as it was.
+    await a.evaluate(() => globalThis.here.broker.handle({ type: 'restart', link: 'one' }));
+    const second = await Promise.all([carry(a, b), carry(b, a)]);
+    for (const [at, { ufrag, pwd, ...rest }] of second.entries()) {
+      const { ufrag: oldUfrag, pwd: oldPwd, ...oldRest } = first[at];
+      assert.notEqual(ufrag, oldUfrag);
+      assert.notEqual(pwd, oldPwd);
+      assert.deepEqual(rest, oldRest);
+    }
+    const [{ ufrag: ofA }, { ufrag: ofB }] = second;
+    // Firefox leaves the old way, so both must go over; two Chromiums may keep to it.
+    if (one !== 'chromium' || other !== 'chromium') {
+      await within(PATIENCE, usesWay(a, ofA, ofB), () => `${one} does not use the new way`);
+      await within(PATIENCE, usesWay(b, ofB, ofA), () => `${other} does not use the new way`);
+    }
+    for (const [from, to] of [[a, b], [b, a]]) {
+      await from.evaluate(() => globalThis.send('one', 'over the new way'));
+      await to.waitFor(() => globalThis.heard.some(({ heard }) => heard === 'over the new way'));
+    }
+    assert.equal((await a.evaluate(() => globalThis.heard)).some(({ closed }) => closed), false);
 
     const states = await Promise.all([a, b].map((tab) => tab.waitFor(
       () => globalThis.states?.find(({ value }) => value === 'connected'),
