@@ -1,12 +1,12 @@
 // MB/s over links with delay and loss: this project from one source and from three, beside one
 // bare peer connection, which sends no faster than its window allows. Every peer connection
-// has a link of its own (systems/links.mjs), so that further connections to one peer are not
+// has a link of its own (rig/links.mjs), so that further connections to one peer are not
 // held back by the first; the page's candidates are rewritten on their way into the browser.
 
 import { Report, quick } from './report.mjs';
 import { bareChannel } from './systems/bare.mjs';
 import { MB, bench, browserOnDisk, rounds, startSites } from './systems/bench.mjs';
-import { startLinks } from './systems/links.mjs';
+import { startLinks } from '../rig/links.mjs';
 import { transfer } from './systems/shoal.mjs';
 import { startServer } from '../rig/server.mjs';
 

@@ -4,10 +4,12 @@
 //
 //   const links = startLinks({ delay: 20, rate: 125e6, queue: 2e6, loss: 0.01, seed: 1, until });
 //   await links.put(tab);  // before the page makes connections
+//   links.cut();           // nothing passes any more, but by links made from now on
 //
 // A page that was `put` on links asks for the address of each candidate it is told, and gets
 // that of a socket here, which stands for the other side. So every peer connection has a link
-// of its own, with two sockets, and neither side learns where the other really is. All that
+// of its own, with two sockets, and neither side learns where the other really is. A restart of
+// ICE has names of its own, so it finds a new link, as where the network has changed. All that
 // is dropped or held back follows from the seed and the packets.
 
 import { createSocket } from 'node:dgram';
@@ -20,7 +22,7 @@ const SOCKET_BUFFER = 4 * 1024 * 1024;
  * @param {number} options.delay of one way, in milliseconds
  * @param {number} options.rate of one way, in bytes a second
  * @param {number} options.queue bytes that may wait for the rate; what is more is dropped
- * @param {number} options.loss share of packets that vanish
+ * @param {number} options.loss share of packets that vanish, unless cut
  * @param {number} options.seed
  */
 export function startLinks({ until, ...options }) {
@@ -35,6 +37,18 @@ class Links {
   constructor(options) {
     this.options = options;
     this.dropped = { queue: 0, loss: 0 };
+  }
+
+  /** How many links there have been: one for each connection, and for each restart of its ICE. */
+  get size() {
+    return this.#links.size;
+  }
+
+  /** From now on all links that are there drop everything. */
+  cut() {
+    for (const link of this.#links.values()) {
+      link.then((sides) => sides.forEach((side) => side.cut()));
+    }
   }
 
   /** Has the connections of a page go through links. */
@@ -147,6 +161,13 @@ class Side {
     state ^= state << 13; state ^= state >>> 17; state ^= state << 5;
     this.#random = state >>> 0;
     return this.#random / 2 ** 32;
+  }
+
+  /** Drops what waits and what comes. */
+  cut() {
+    this.options = { ...this.options, loss: 1 };
+    this.#queue = [];
+    this.#first = 0;
   }
 
   close() {
