@@ -102,6 +102,7 @@ impl TryFrom<Fields> for Signal {
         let body = match fields.kind.as_str() {
             "link" => SignalBody::Link,
             "accept" => SignalBody::Accept,
+            "restart" => SignalBody::Restart,
             kind @ ("offer" | "answer") => {
                 let description = serde_json::from_str(body)?;
                 match kind {

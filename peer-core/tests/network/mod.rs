@@ -992,10 +992,16 @@ impl Network {
         self.wires.values().any(|wire| wire.lost)
     }
 
-    /// The links that are open.
+    /// The links that are open, without their lanes: of two peers' connections the first.
     pub fn open_links(&self) -> Vec<LinkId> {
-        let open = self.wires.iter().filter(|(_, wire)| wire.open);
-        open.map(|(link, _)| *link).collect()
+        let mut open: Vec<_> = self.wires.iter().filter(|(_, wire)| wire.open).collect();
+        open.sort_by_key(|(_, wire)| wire.number);
+        let mut pairs = BTreeSet::new();
+        open.retain(|(_, wire)| {
+            let pair: BTreeSet<usize> = wire.ends.iter().map(|end| end.node).collect();
+            pairs.insert(pair)
+        });
+        open.into_iter().map(|(link, _)| *link).collect()
     }
 
     /// Peers among which links are up, by index.
