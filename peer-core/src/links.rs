@@ -39,6 +39,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(60);
 const BAN: Duration = Duration::from_secs(3600);
 /// A link on which nothing came for so long is asked for a sign of life. Guess.
 const PING_AFTER: Duration = Duration::from_secs(10);
+/// Pings a link begins with, one after the other: the first is slow where pages still start,
+/// and later ones wait behind chunks.
+const FIRST_PINGS: u32 = 3;
 /// A link on which nothing came for so long after a ping needs another way. Guess: a lost
 /// packet or two over a slow line.
 const SILENT_AFTER: Duration = Duration::from_secs(3);
@@ -102,6 +105,8 @@ struct Entry {
     up_since: Option<Timestamp>,
     last_heard: Timestamp,
     pinged: Option<(u32, Timestamp)>,
+    /// Pings that were answered.
+    pongs: u32,
     traffic: Traffic,
 }
 
@@ -591,6 +596,10 @@ impl Links {
             let traffic = &mut entry.traffic;
             traffic.rtt = Some(rtt);
             traffic.least_rtt = Some(traffic.least_rtt.map_or(rtt, |least| least.min(rtt)));
+            entry.pongs += 1;
+            if entry.pongs < FIRST_PINGS {
+                self.send_ping(now, id);
+            }
         }
     }
 
@@ -648,6 +657,7 @@ impl Links {
                 up_since: None,
                 last_heard: now,
                 pinged: None,
+                pongs: 0,
                 traffic: Traffic::default(),
             },
         );

@@ -115,5 +115,7 @@ fn what_goes_over_a_link_is_told_for_all_its_connections() {
     assert_eq!(link.connections, 4);
     assert!(link.received >= scene.bytes.len() as u64);
     assert!(link.receive_rate > 4e6, "{link:?}");
-    assert!(peers[0].rtt.is_some_and(|rtt| (40.0..60.0).contains(&rtt)));
+    // The way, and what may wait before a control message.
+    let rtt = peers[0].rtt.expect("it was measured");
+    assert!((40.0..90.0).contains(&rtt), "{rtt}");
 }

@@ -11,14 +11,15 @@ import { startServer } from '../rig/server.mjs';
 
 const MIB = 1024 * 1024;
 const PAIRS = [['chromium', 'chromium'], ['firefox', 'firefox'], ['chromium', 'firefox'], ['firefox', 'chromium']];
-/** So slow that the fetch is far from its end when the way goes. */
-const LINK = { delay: 5, rate: 4e6, queue: 256 * 1024, loss: 0, seed: 1 };
-const SIZE = 24 * MIB;
+/** So slow that the fetch is far from its end when the way goes, and that one connection is
+ *  enough for it. */
+const LINK = { delay: 5, rate: 350e3, queue: 64 * 1024, loss: 0, seed: 1 };
+const SIZE = 3 * MIB;
 /** How long bytes may stay away, in milliseconds: some six seconds until a browser finds out, one
  *  of patience, and the time after which SCTP tries again. Twice what was measured. */
 const WITHIN = 20_000;
-/** What may come twice, in bytes: what a source is asked for at a time. */
-const WINDOW = 16 * MIB;
+/** What may come twice, in bytes: twice what a source is asked for at a time. */
+const WINDOW = 2 * MIB;
 
 const suite = { after };
 const server = await startServer([], { until: suite });
