@@ -65,7 +65,7 @@ function countStored() {
     opening.onerror = () => reject(opening.error);
     opening.onsuccess = () => {
       const database = opening.result;
-      const counting = database.transaction('chunks').objectStore('chunks').count();
+      const counting = database.transaction('places').objectStore('places').count();
       counting.onsuccess = () => { database.close(); resolve(counting.result); };
     };
   });
@@ -75,10 +75,10 @@ function countStored() {
 function countReads(url) {
   const Plain = window.Worker;
   const source = `
-    const { get } = IDBObjectStore.prototype;
-    IDBObjectStore.prototype.get = function (key) {
-      if (this.name === 'chunks') new BroadcastChannel('reads').postMessage(key);
-      return get.call(this, key);
+    const { read } = FileSystemSyncAccessHandle.prototype;
+    FileSystemSyncAccessHandle.prototype.read = function (into, options) {
+      new BroadcastChannel('reads').postMessage(options.at);
+      return read.call(this, into, options);
     };
     await import(${JSON.stringify(`${url}/shoal/worker.js`)});
   `;

@@ -1,5 +1,7 @@
-// The engine's store in IndexedDB, seen from both sides: through the engine's calls, and in
-// the database itself. No peer connection and no rendezvous takes part.
+// The engine's store on the disk, seen from both sides: through the engine's calls, and in the
+// database and the files themselves. No peer connection and no rendezvous takes part.
+//
+// In a page the engine has the database only, in a worker files for the bytes of chunks.
 
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
@@ -11,9 +13,9 @@ const CHUNK = 256 * 1024;
 const HELLO = 'bafkr4ihkr4ld3m4gqkjf4reryxsy2s5tkbxprqkow6fin2iiyvreuzzab4';
 const NAME = 'shoal-test';
 
-// The engine runs in the page here; where it runs makes no difference to the store.
-const PAGE = `<!doctype html><html lang="en"><title>store</title><script type="module">
-  import init, { Engine } from './shoal_peer.js';
+/** What tests do with an engine, in the page and in the worker alike. */
+const HELPERS = `
+  import init, { Engine } from '/shoal_peer.js';
   await init();
 
   /** An engine with one client (or more), and a call that returns a promise. */
@@ -69,6 +71,20 @@ const PAGE = `<!doctype html><html lang="en"><title>store</title><script type="m
     }
   }
 
+  /** How many chunks the store knows of, by where they lie. */
+  function chunks(name) {
+    return raw(name, ['chunks', 'places'], (...stores) => Promise.all(stores.map((store) => finished(store.count()))));
+  }
+
+  /** The names of a store's files. */
+  async function files(name) {
+    let folder = await navigator.storage.getDirectory();
+    for (const inner of ['shoal', name]) folder = await folder.getDirectoryHandle(inner, { create: true });
+    const names = [];
+    for await (const file of folder.keys()) names.push(file);
+    return { names, folder };
+  }
+
   /** Bytes that are the same for the same seed, and different otherwise. */
   function bytes(length, seed = 1) {
     let state = seed;
@@ -96,13 +112,37 @@ const PAGE = `<!doctype html><html lang="en"><title>store</title><script type="m
   const isSame = (a, b) => a.length === b.length && a.every((byte, at) => byte === b[at]);
   const codeOf = (promise) => promise.then(() => 'nothing', (error) => \`\${error.code}: \${error.message}\`);
 
-  Object.assign(globalThis, { Engine, open, raw, finished, bytes, noise, readAll, isSame, codeOf, NAME: '${NAME}' });
+  Object.assign(globalThis, { Engine, open, raw, finished, chunks, files, bytes, noise, readAll, isSame, codeOf, NAME: '${NAME}' });
+`;
+
+const WORKER = `import '/helpers.js';
+  onmessage = async ({ data: { text, args } }) => {
+    try {
+      postMessage({ value: await (0, eval)('(' + text + ')')(...args) });
+    } catch (error) {
+      postMessage({ error: String(error?.stack ?? error) });
+    }
+  };
+  postMessage({});
+`;
+
+const PAGE = `<!doctype html><html lang="en"><title>store</title><script type="module">
+  import '/helpers.js';
+  const worker = new Worker('/worker.js', { type: 'module' });
+  const answer = () => new Promise((resolve, reject) => {
+    worker.onmessage = ({ data: { value, error } }) => (error ? reject(new Error(error)) : resolve(value));
+    worker.onerror = (event) => reject(new Error(event.message));
+  });
+  await answer();
+  window.inWorker = (text, args) => { worker.postMessage({ text, args }); return answer(); };
   document.body.append('ready');
 </script>`;
 
+const PLACES = ['page', 'worker'];
+
 const suite = { after };
 const site = await startSite({
-  pages: { '/': PAGE }, folder: path.join(target, 'package/shoal'), until: suite,
+  pages: { '/': PAGE, '/helpers.js': HELPERS, '/worker.js': WORKER }, folder: path.join(target, 'package/shoal'), until: suite,
 });
 const browsers = {};
 for (const name of BROWSERS) browsers[name] = await launch(name, { until: suite });
@@ -113,10 +153,16 @@ async function openPage(name, t, options) {
   return tab;
 }
 
-for (const name of BROWSERS) {
-  test(`${name}: the identity stays, the epoch rises`, async (t) => {
+/** Runs a function where the engine is to be. */
+function run(tab, place, task, ...args) {
+  if (place === 'page') return tab.evaluate(task, ...args);
+  return tab.evaluate((text, args) => window.inWorker(text, args), task.toString(), args);
+}
+
+for (const [name, place] of BROWSERS.flatMap((name) => PLACES.map((place) => [name, place]))) {
+  test(`${name}, ${place}: the identity stays, the epoch rises`, async (t) => {
     const tab = await openPage(name, t);
-    const seen = await tab.evaluate(async () => {
+    const seen = await run(tab, place, async () => {
       const epoch = () => globalThis.raw(NAME, ['meta'], (meta) => globalThis.finished(meta.get('epoch')));
       const runs = [];
       for (let run = 0; run < 3; run += 1) {
@@ -140,9 +186,9 @@ for (const name of BROWSERS) {
     tab.assertClean();
   });
 
-  test(`${name}: what is published is held, is there again, and is gone when removed`, async (t) => {
+  test(`${name}, ${place}: what is published is held, is there again, and is gone when removed`, async (t) => {
     const tab = await openPage(name, t);
-    const seen = await tab.evaluate(async (CHUNK) => {
+    const seen = await run(tab, place, async (CHUNK) => {
       const sizes = [0, 1, CHUNK, CHUNK + 1, 3 * CHUNK + 17];
       let opened = await globalThis.open(NAME);
       const metadata = { name: '<b>"é🐟"</b>.txt', type: 'text/plain', title: 'T', keywords: ['a', 'b'] };
@@ -165,9 +211,10 @@ for (const name of BROWSERS) {
       for (const { key } of [...published, hello]) gone.push(await opened.call('remove', { key }));
       const after = await opened.call('contents', {});
       await opened.close();
-      const left = await globalThis.raw(NAME, ['contents', 'proofs', 'chunks'], (...stores) => Promise.all(
+      const left = await globalThis.raw(NAME, ['contents', 'proofs', 'chunks', 'places'], (...stores) => Promise.all(
         stores.map((store) => globalThis.finished(store.count())),
       ));
+      left.push((await globalThis.files(NAME)).names.length);
       return { hello, published, contents, same, after, left, inProgress };
     }, CHUNK);
     assert.equal(seen.hello.key, HELLO);
@@ -177,16 +224,16 @@ for (const name of BROWSERS) {
     const byKey = (a, b) => (a.key < b.key ? -1 : 1);
     assert.deepEqual(seen.contents.sort(byKey), [seen.hello, ...seen.published].sort(byKey));
     assert.deepEqual(seen.same, [true, true, true, true, true]);
-    assert.deepEqual([seen.after, seen.left], [[], [0, 0, 0]]);
+    assert.deepEqual([seen.after, seen.left], [[], [0, 0, 0, 0, 0]]);
     tab.assertClean();
   });
 
-  test(`${name}: a content of two namespaces is stored once and stays until the last lets it go`, async (t) => {
+  test(`${name}, ${place}: a content of two namespaces is stored once and stays until the last lets it go`, async (t) => {
     const tab = await openPage(name, t);
-    const seen = await tab.evaluate(async (CHUNK) => {
+    const seen = await run(tab, place, async (CHUNK) => {
       const opened = await globalThis.open(NAME, { namespace: 'one' });
       await opened.engine.attach(2, { rendezvous: null, namespace: 'two' });
-      const count = () => globalThis.raw(NAME, ['chunks'], (chunks) => globalThis.finished(chunks.count()));
+      const count = async () => [...await globalThis.chunks(NAME), (await globalThis.files(NAME)).names.length];
       const data = globalThis.bytes(2 * CHUNK);
       const { key } = await opened.callAs(1, 'publish', { data });
       const others = await opened.callAs(2, 'contents', {});
@@ -200,13 +247,14 @@ for (const name of BROWSERS) {
       await opened.close();
       return { others, isSameKey: again.key === key, left: left.map((list) => list.length), counts };
     }, CHUNK);
-    assert.deepEqual(seen, { others: [], isSameKey: true, left: [0, 1], counts: [2, 2, 0] });
+    const kept = { page: [2, 0, 0], worker: [0, 2, 1] }[place];
+    assert.deepEqual(seen, { others: [], isSameKey: true, left: [0, 1], counts: [kept, kept, [0, 0, 0]] });
     tab.assertClean();
   });
 
-  test(`${name}: a node goes with its last client, and the next one has a higher epoch`, async (t) => {
+  test(`${name}, ${place}: a node goes with its last client, and the next one has a higher epoch`, async (t) => {
     const tab = await openPage(name, t);
-    const seen = await tab.evaluate(async () => {
+    const seen = await run(tab, place, async () => {
       const opened = await globalThis.open(NAME);
       const { engine } = opened;
       const epochs = () => globalThis.raw(NAME, ['meta'], (meta) => Promise.all(
@@ -240,9 +288,9 @@ for (const name of BROWSERS) {
     tab.assertClean();
   });
 
-  test(`${name}: chunks nobody names are deleted, missing ones are not counted as held`, async (t) => {
+  test(`${name}, ${place}: chunks nobody names are deleted, missing ones are not counted as held`, async (t) => {
     const tab = await openPage(name, t);
-    const seen = await tab.evaluate(async (CHUNK) => {
+    const seen = await run(tab, place, async (CHUNK) => {
       let opened = await globalThis.open(NAME);
       const [kept, part] = [
         await opened.call('publish', { data: globalThis.bytes(2 * CHUNK, 1) }),
@@ -250,30 +298,39 @@ for (const name of BROWSERS) {
       ];
       await opened.close();
       // What a browser that was killed leaves behind.
-      await globalThis.raw(NAME, ['contents', 'chunks'], async (contents, chunks) => {
-        for (const slot of [1, 2, Number.MAX_SAFE_INTEGER]) for (const index of [0, 1]) chunks.put(new Uint8Array(9), [slot, index]);
+      await globalThis.raw(NAME, ['contents', 'chunks', 'places'], async (contents, chunks, places) => {
+        for (const slot of [1, 2, Number.MAX_SAFE_INTEGER]) {
+          for (const index of [0, 1]) {
+            chunks.put(new Uint8Array(9), [slot, index]);
+            places.put([index * CHUNK, 9], [slot, index]);
+          }
+        }
         const record = await globalThis.finished(contents.get(part.key));
         contents.put({ ...record, complete: false }, part.key);
         chunks.delete([record.slot, 1]);
+        places.delete([record.slot, 1]);
       });
+      const { folder } = await globalThis.files(NAME);
+      await folder.getFileHandle('1', { create: true });
+      await folder.getFileHandle('3', { create: true });
       opened = await globalThis.open(NAME);
       const contents = await opened.call('contents', {});
       const held = (key) => contents.find((content) => content.key === key).held;
       const same = globalThis.isSame(await globalThis.readAll(opened, kept), globalThis.bytes(2 * CHUNK, 1));
       await opened.close();
-      const count = await globalThis.raw(NAME, ['chunks'], (chunks) => globalThis.finished(chunks.count()));
+      const count = [...await globalThis.chunks(NAME), (await globalThis.files(NAME)).names.length];
       return { held: [held(kept.key), held(part.key)], same, count };
     }, CHUNK);
-    assert.deepEqual(seen, { held: [2 * CHUNK, 2 * CHUNK], same: true, count: 4 });
+    assert.deepEqual(seen, { held: [2 * CHUNK, 2 * CHUNK], same: true, count: { page: [4, 0, 0], worker: [0, 4, 2] }[place] });
     tab.assertClean();
   });
 
-  test(`${name}: an engine that was overtaken writes nothing and says so`, async (t) => {
+  test(`${name}, ${place}: an engine that was overtaken writes nothing and says so`, async (t) => {
     const tab = await openPage(name, t);
-    const seen = await tab.evaluate(async () => {
+    const seen = await run(tab, place, async () => {
       const old = await globalThis.open(NAME);
       const kept = await old.call('publish', { data: globalThis.bytes(10) });
-      const dump = () => globalThis.raw(NAME, ['meta', 'contents', 'chunks'], async (...stores) => JSON.stringify(
+      const dump = () => globalThis.raw(NAME, ['meta', 'contents', 'chunks', 'places'], async (...stores) => JSON.stringify(
         await Promise.all(stores.flatMap((store) => [globalThis.finished(store.getAllKeys()), globalThis.finished(store.getAll())])),
       ));
       const young = await globalThis.open(NAME);
@@ -290,9 +347,9 @@ for (const name of BROWSERS) {
     tab.assertClean();
   });
 
-  test(`${name}: a database that is deleted under the engine lets go, and is missed`, async (t) => {
+  test(`${name}, ${place}: a database that is deleted under the engine lets go, and is missed`, async (t) => {
     const tab = await openPage(name, t);
-    const seen = await tab.evaluate(async () => {
+    const seen = await run(tab, place, async () => {
       const opened = await globalThis.open(NAME);
       const { key } = await opened.call('publish', { data: globalThis.bytes(10) });
       await globalThis.finished(indexedDB.deleteDatabase(NAME));
@@ -310,17 +367,17 @@ for (const name of BROWSERS) {
     tab.assertClean();
   });
 
-  test(`${name}: a store that cannot be read is named, not touched`, async (t) => {
+  test(`${name}, ${place}: a store that cannot be read is named, not touched`, async (t) => {
     const tab = await openPage(name, t);
-    const seen = await tab.evaluate(async () => {
+    const seen = await run(tab, place, async () => {
       const codes = [];
       const attempt = async (store) => codes.push(await globalThis.codeOf(globalThis.open(store)));
-      (await globalThis.finished(indexedDB.open('newer', 2))).close();
+      (await globalThis.finished(indexedDB.open('newer', 3))).close();
       await attempt('newer');
       await (await globalThis.open('format')).close();
-      await globalThis.raw('format', ['meta'], (meta) => { meta.put(2, 'format'); });
+      await globalThis.raw('format', ['meta'], (meta) => { meta.put(3, 'format'); });
       await attempt('format');
-      (await globalThis.finished(indexedDB.open('foreign', 1))).close();
+      (await globalThis.finished(indexedDB.open('foreign', 2))).close();
       await attempt('foreign');
       await (await globalThis.open('damaged')).close();
       await globalThis.raw('damaged', ['contents'], (contents) => { contents.put({ slot: 'x' }, 'no key'); });
@@ -335,7 +392,122 @@ for (const name of BROWSERS) {
     for (const [at, pattern] of expected.entries()) assert.match(seen[at], pattern);
     tab.assertClean();
   });
+}
 
+for (const name of BROWSERS) {
+  test(`${name}: what was written in a worker is read and added to in a page, and the other way round`, async (t) => {
+    const tab = await openPage(name, t);
+    const publish = async (seed, CHUNK) => {
+      const opened = await globalThis.open(NAME);
+      const { key } = await opened.call('publish', { data: globalThis.bytes(2 * CHUNK + 5, seed) });
+      await opened.close();
+      return { key, size: 2 * CHUNK + 5 };
+    };
+    const contents = [await run(tab, 'worker', publish, 1, CHUNK), await run(tab, 'page', publish, 2, CHUNK)];
+    for (const place of PLACES) {
+      const same = await run(tab, place, async (contents) => {
+        const opened = await globalThis.open(NAME);
+        const same = [];
+        for (const [at, content] of contents.entries()) {
+          same.push(globalThis.isSame(await globalThis.readAll(opened, content), globalThis.bytes(content.size, at + 1)));
+        }
+        await opened.close();
+        return same;
+      }, contents);
+      assert.deepEqual([place, same], [place, [true, true]]);
+    }
+    assert.deepEqual(await run(tab, 'page', () => globalThis.chunks(NAME)), [3, 3]);
+    const left = await run(tab, 'page', async (contents) => {
+      const opened = await globalThis.open(NAME);
+      for (const { key } of contents) await opened.call('remove', { key });
+      await opened.close();
+      return [...await globalThis.chunks(NAME), (await globalThis.files(NAME)).names.length];
+    }, contents);
+    assert.deepEqual(left, [0, 0, 0]);
+    tab.assertClean();
+  });
+
+  test(`${name}: a file that another engine has is read all the same`, async (t) => {
+    const tab = await openPage(name, t);
+    const seen = await run(tab, 'worker', async (CHUNK) => {
+      const old = await globalThis.open(NAME);
+      const content = await old.call('publish', { data: globalThis.bytes(2 * CHUNK, 1) });
+      const young = await globalThis.open(NAME);
+      const same = globalThis.isSame(await globalThis.readAll(young, content), globalThis.bytes(2 * CHUNK, 1));
+      const { names, folder } = await globalThis.files(NAME);
+      const locked = await globalThis.codeOf((await folder.getFileHandle(names[0])).createSyncAccessHandle());
+      await young.close();
+      await old.close();
+      return { same, locked };
+    }, CHUNK);
+    assert.ok(seen.same);
+    assert.match(seen.locked, /no ?modification ?allowed|access/i);
+    tab.assertClean();
+  });
+
+  test(`${name}: a store of the version before is taken over whole`, async (t) => {
+    const tab = await openPage(name, t);
+    const seen = await run(tab, 'page', async (CHUNK) => {
+      const stores = ['meta', 'identity', 'contents', 'proofs', 'chunks'];
+      const made = await globalThis.open(NAME);
+      const content = await made.call('publish', { data: globalThis.bytes(2 * CHUNK, 1) });
+      await made.close();
+      const rows = await globalThis.raw(NAME, stores, (...all) => Promise.all(all.map(async (store) => (
+        [await globalThis.finished(store.getAllKeys()), await globalThis.finished(store.getAll())]
+      ))));
+      const opening = indexedDB.open('old', 1);
+      opening.onupgradeneeded = () => { for (const store of stores) opening.result.createObjectStore(store); };
+      (await globalThis.finished(opening)).close();
+      await globalThis.raw('old', stores, (...all) => {
+        for (const [at, store] of all.entries()) {
+          const [keys, values] = rows[at];
+          for (const [row, key] of keys.entries()) store.put(values[row], key);
+        }
+        all[0].put(1, 'format');
+      });
+      const opened = await globalThis.open('old');
+      const same = globalThis.isSame(await globalThis.readAll(opened, content), globalThis.bytes(2 * CHUNK, 1));
+      await opened.close();
+      const format = await globalThis.raw('old', ['meta'], (meta) => globalThis.finished(meta.get('format')));
+      return { same, isSamePeer: opened.peer === made.peer, format };
+    }, CHUNK);
+    assert.deepEqual(seen, { same: true, isSamePeer: true, format: 2 });
+    tab.assertClean();
+  });
+
+  test(`${name}: a chunk that is damaged or missing in its file is given to nobody`, async (t) => {
+    const tab = await openPage(name, t);
+    const seen = await run(tab, 'worker', async (CHUNK) => {
+      let opened = await globalThis.open(NAME);
+      const content = await opened.call('publish', { data: globalThis.bytes(3 * CHUNK, 1) });
+      await opened.close();
+      const { names, folder } = await globalThis.files(NAME);
+      const handle = await (await folder.getFileHandle(names[0])).createSyncAccessHandle();
+      handle.write(new Uint8Array([1, 2, 3]), { at: CHUNK + 7 });
+      handle.truncate(2 * CHUNK + 9);
+      handle.close();
+      opened = await globalThis.open(NAME);
+      const read = [];
+      for (const index of [0, 1, 2]) {
+        read.push(await Promise.race([
+          opened.call('read', { key: content.key, index }).then((bytes) => bytes.size ?? bytes.byteLength, (error) => error.code),
+          new Promise((resolve) => setTimeout(resolve, 1000, 'waits')),
+        ]));
+      }
+      const [{ held }] = await opened.call('contents', {});
+      await opened.close();
+      const counts = await globalThis.chunks(NAME);
+      return { read, held, counts };
+    }, CHUNK);
+    // The others are looked for elsewhere.
+    assert.deepEqual(seen.read, [CHUNK, 'waits', 'waits']);
+    assert.deepEqual(seen.counts, [0, 1]);
+    assert.equal(seen.held, CHUNK);
+    tab.assertClean();
+  });
+}
+
+for (const name of BROWSERS) {
   test(`${name}: a store in memory keeps to itself`, async (t) => {
     const tab = await openPage(name, t);
     const seen = await tab.evaluate(async (CHUNK) => {
@@ -407,8 +579,8 @@ for (const name of BROWSERS) {
 
 // What the two browsers take to have a full disk.
 const LIMIT = 20 * 1024 * 1024;
-for (const name of BROWSERS) {
-  test(`${name}: a full disk gives \`quota\` and keeps what is there`, async (t) => {
+for (const [name, place] of BROWSERS.flatMap((name) => PLACES.map((place) => [name, place]))) {
+  test(`${name}, ${place}: a full disk gives \`quota\` and keeps what is there`, async (t) => {
     const browser = await launch(name, {
       until: t, profile: await temporaryProfile(),
       preferences: { 'dom.quotaManager.temporaryStorage.fixedLimit': LIMIT / 1024 },
@@ -421,7 +593,7 @@ for (const name of BROWSERS) {
       await session.send('Storage.overrideQuotaForOrigin', { origin: new URL(site.url).origin, quotaSize });
     };
     await limit(LIMIT);
-    const seen = await tab.evaluate(async (CHUNK, LIMIT) => {
+    const seen = await run(tab, place, async (CHUNK, LIMIT) => {
       const opened = await globalThis.open(NAME);
       const small = await opened.call('publish', { data: globalThis.bytes(CHUNK + 1) });
       const code = await globalThis.codeOf(opened.call('publish', { data: globalThis.noise(2 * LIMIT) }));

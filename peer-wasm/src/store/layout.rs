@@ -1,10 +1,14 @@
 //! What lies where in the database, and how it is read and written within a transaction.
 //!
-//! Object stores, version 1: `meta` (`format`, `epoch`, `claimed`), `identity`, `contents`
-//! (by key: a [`Record`]), `proofs` (by key), `chunks` (by `[slot, index]`:
-//! the bytes).
+//! Object stores, version 2: `meta` (`format`, `epoch`, `claimed`), `identity`, `contents`
+//! (by key: a [`Record`]), `proofs` (by key), and of each chunk that is held, by `[slot,
+//! index]`, either where it lies in the file of its slot, in `places` (`[offset, length]`), or
+//! its bytes, in `chunks`. Version 1 had no `places`.
 
-use super::transaction::{Result, Transaction, error_of, from_idb};
+use super::{
+    files::Place,
+    transaction::{Result, Transaction, error_of, from_idb},
+};
 use idb::{KeyRange, Query};
 use js_sys::Array;
 use serde::{Deserialize, Serialize};
@@ -12,21 +16,22 @@ use shoal_peer_core::io::{Slot, StoreError, StoredContent};
 use shoal_protocol::{
     bits::Bits,
     catalog::Metadata,
-    content::{ContentKey, ContentSize},
+    content::{CHUNK_SIZE, ContentKey, ContentSize},
     namespace::Namespace,
     sorted::{SortedMap, SortedSet},
 };
 use wasm_bindgen::{JsCast, JsValue};
 
 /// Version of the layout; also the version of the database.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 pub const META: &str = "meta";
 pub const IDENTITY: &str = "identity";
 pub const CONTENTS: &str = "contents";
 pub const PROOFS: &str = "proofs";
 pub const CHUNKS: &str = "chunks";
-pub const STORES: [&str; 5] = [META, IDENTITY, CONTENTS, PROOFS, CHUNKS];
+pub const PLACES: &str = "places";
+pub const STORES: [&str; 6] = [META, IDENTITY, CONTENTS, PROOFS, CHUNKS, PLACES];
 
 /// Keys in `meta`: the layout, the epoch of the engine that has the store, and the last
 /// epoch that was given to a node.
@@ -116,13 +121,52 @@ pub async fn records(t: &Transaction) -> Result<SortedMap<ContentKey, Record>> {
 
 /// Which chunks of a slot are there.
 pub async fn held(t: &Transaction, slot: Slot, size: ContentSize) -> Result<Bits> {
-    let keys = t.store(CHUNKS)?.get_all_keys(Some(whole(slot)?), None);
     let mut held = Bits::new(size.chunks());
-    for key in keys.map_err(from_idb)?.await.map_err(from_idb)? {
-        let index = key.unchecked_into::<Array>().get(1);
-        held.insert(index.as_f64().unwrap_or(f64::MAX) as u32);
+    for store in [CHUNKS, PLACES] {
+        let keys = t.store(store)?.get_all_keys(Some(whole(slot)?), None);
+        for key in keys.map_err(from_idb)?.await.map_err(from_idb)? {
+            held.insert(index_of(key));
+        }
     }
     Ok(held)
+}
+
+fn index_of(chunk: JsValue) -> u32 {
+    let index = chunk.unchecked_into::<Array>().get(1);
+    index.as_f64().unwrap_or(f64::MAX) as u32
+}
+
+/// Where the chunks of a slot lie that are in its file.
+pub async fn places(t: &Transaction, slot: Slot) -> Result<SortedMap<u32, Place>> {
+    let store = t.store(PLACES)?;
+    let keys = store.get_all_keys(Some(whole(slot)?), None);
+    let keys = keys.map_err(from_idb)?.await.map_err(from_idb)?;
+    let values = store.get_all(Some(whole(slot)?), None);
+    let values = values.map_err(from_idb)?.await.map_err(from_idb)?;
+    let number = |value: &Array, at| value.get(at).as_f64().unwrap_or(0.0);
+    let pairs = keys.into_iter().zip(values).map(|(key, value)| {
+        let value: Array = value.unchecked_into();
+        let place = Place {
+            offset: number(&value, 0) as u64,
+            length: number(&value, 1).min(CHUNK_SIZE as f64) as u32,
+        };
+        (index_of(key), place)
+    });
+    Ok(pairs.collect())
+}
+
+/// Notes where a chunk lies.
+pub fn put_place(t: &Transaction, slot: Slot, index: u32, place: Place) -> Result<()> {
+    let value = Array::of2(&(place.offset as f64).into(), &place.length.into());
+    t.put(PLACES, &chunk(slot, index), &value)
+}
+
+/// Deletes what is kept of the chunks of a slot.
+pub fn delete_chunks(t: &Transaction, slot: Slot) -> Result<()> {
+    t.delete(CHUNKS, whole(slot)?)?;
+    t.delete(PLACES, whole(slot)?)?;
+    t.dropped(slot);
+    Ok(())
 }
 
 /// What is kept of a content, with what is held of it.

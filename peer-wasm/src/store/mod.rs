@@ -1,7 +1,9 @@
-//! Where an engine keeps what it holds: in IndexedDB, or in memory until it ends.
+//! Where an engine keeps what it holds: on the disk of the browser, or in memory until it
+//! ends.
 //!
 //! What each [`StoreRequest`] means is defined by [`MemoryStore`].
 
+mod files;
 mod indexed_db;
 mod layout;
 mod requests;

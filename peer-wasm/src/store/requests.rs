@@ -2,8 +2,8 @@
 
 use super::{
     layout::{
-        CHUNKS, CONTENTS, META, PROOFS, Record, chunk, held, key, put_record, record, records,
-        stored, whole,
+        CHUNKS, CONTENTS, META, PLACES, PROOFS, Record, chunk, delete_chunks, held, key,
+        put_record, record, records, stored,
     },
     transaction::{Result, Transaction},
 };
@@ -28,15 +28,19 @@ pub fn scope(request: &StoreRequest) -> (&'static [&'static str], Access) {
     match request {
         StoreRequest::GetChunk { .. } => (&[CHUNKS], Access::Read),
         StoreRequest::GetProof { .. } => (&[PROOFS], Access::Read),
-        StoreRequest::FindContent { .. } => (&[CONTENTS, CHUNKS], Access::Read),
+        StoreRequest::FindContent { .. } => (&[CONTENTS, CHUNKS, PLACES], Access::Read),
         StoreRequest::PutChunks { .. } => (&[META, CHUNKS], Access::Write),
-        StoreRequest::PutContent { .. } => (&[META, CONTENTS, PROOFS, CHUNKS], Access::Write),
+        StoreRequest::PutContent { .. } => {
+            (&[META, CONTENTS, PROOFS, CHUNKS, PLACES], Access::Write)
+        }
         StoreRequest::SetWanted { .. } | StoreRequest::SetComplete { .. } => {
             (&[META, CONTENTS], Access::Write)
         }
-        StoreRequest::DropChunk { .. } => (&[META, CONTENTS, CHUNKS], Access::Delete),
-        StoreRequest::RemoveContent { .. } => (&[META, CONTENTS, PROOFS, CHUNKS], Access::Delete),
-        StoreRequest::DropSlot { .. } => (&[META, CHUNKS], Access::Delete),
+        StoreRequest::DropChunk { .. } => (&[META, CONTENTS, CHUNKS, PLACES], Access::Delete),
+        StoreRequest::RemoveContent { .. } => {
+            (&[META, CONTENTS, PROOFS, CHUNKS, PLACES], Access::Delete)
+        }
+        StoreRequest::DropSlot { .. } => (&[META, CHUNKS, PLACES], Access::Delete),
     }
 }
 
@@ -82,7 +86,7 @@ pub async fn perform(
             return bytes.map(StoreAnswer::Proof);
         }
         StoreRequest::RemoveContent { key } => remove_content(t, namespace, *key).await?,
-        StoreRequest::DropSlot { slot } => t.delete(CHUNKS, whole(*slot)?)?,
+        StoreRequest::DropSlot { slot } => delete_chunks(t, *slot)?,
     }
     Ok(StoreAnswer::Done)
 }
@@ -102,6 +106,7 @@ fn put_chunks(t: &Transaction, slot: Slot, chunks: &[VerifiedChunk]) -> Result<(
 
 async fn drop_chunk(t: &Transaction, slot: Slot, index: u32) -> Result<()> {
     t.delete(CHUNKS, chunk(slot, index))?;
+    t.delete(PLACES, chunk(slot, index))?;
     for (content, mut record) in records(t).await? {
         if record.slot == slot && record.complete {
             record.complete = false;
@@ -141,7 +146,7 @@ async fn put_content(
         }
     };
     if let Some(loses) = loses.filter(|loses| *loses != record.slot) {
-        t.delete(CHUNKS, whole(loses)?)?;
+        delete_chunks(t, loses)?;
     }
     record.namespaces.insert(namespace.clone());
     put_record(t, content.key, &record)?;
@@ -158,5 +163,5 @@ async fn remove_content(t: &Transaction, namespace: &Namespace, content: Content
     }
     t.delete(CONTENTS, key(content))?;
     t.delete(PROOFS, key(content))?;
-    t.delete(CHUNKS, whole(record.slot)?)
+    delete_chunks(t, record.slot)
 }

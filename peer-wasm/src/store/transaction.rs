@@ -7,8 +7,11 @@
 use crate::errors::describe;
 use gloo_events::EventListener;
 use idb::{ObjectStore, Query, request::futures::GetStoreRequestFuture};
-use shoal_peer_core::io::StoreError;
-use std::{cell::Cell, rc::Rc};
+use shoal_peer_core::io::{Slot, StoreError};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 use tokio::sync::oneshot;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{DomException, IdbDatabase, IdbTransaction, IdbTransactionMode};
@@ -19,6 +22,8 @@ pub type Result<T> = core::result::Result<T, StoreError>;
 pub struct Transaction {
     transaction: idb::Transaction,
     raw: IdbTransaction,
+    /// Slots whose chunks go with it.
+    dropped: RefCell<Vec<Slot>>,
 }
 
 impl Transaction {
@@ -33,7 +38,18 @@ impl Transaction {
         Ok(Self {
             transaction: raw.clone().into(),
             raw,
+            dropped: RefCell::default(),
         })
+    }
+
+    /// The chunks of a slot go with this transaction; so is their file to, after.
+    pub fn dropped(&self, slot: Slot) {
+        self.dropped.borrow_mut().push(slot);
+    }
+
+    /// The slots whose files are to go once it has completed.
+    pub fn take_dropped(&self) -> Vec<Slot> {
+        self.dropped.take()
     }
 
     /// Nothing more follows. Without it the transaction would end by itself, a turn later.
