@@ -1,7 +1,7 @@
 // MB/s from a file on disk to a publication, hashed and stored in a profile on disk: this
-// project, WebTorrent, and in the same run a bare IndexedDB, which is the physical limit:
-// records of 256 KiB with relaxed durability, written in a worker. The bare store that only
-// writes counts for the goal; beside it one that reads the file too.
+// project, WebTorrent, and in the same run bare stores, written in a worker in records of 256
+// KiB: IndexedDB with relaxed durability, whose best counts for the goal, and the same reading
+// the file too; and a file of the origin, as this project has them, with and without reading.
 
 import { Report, median, quick } from './report.mjs';
 import { MB, bench, browserOnDisk, call, fileOf, openPage, pick, rounds, startSites } from './systems/bench.mjs';
@@ -15,7 +15,7 @@ const RECORD = 256 * 1024;
 const VARIANTS = [
   { perTransaction: 1, inFlight: 4 },
   { perTransaction: 4, inFlight: 4 },
-].map((how) => ({ name: `bare, ${how.perTransaction} records x ${how.inFlight}`, record: RECORD, ...how }));
+].map((how) => ({ name: `bare, ${how.perTransaction} records x ${how.inFlight}`, ...how }));
 
 await bench(async (until) => {
   const server = await startServer([], { until });
@@ -26,11 +26,15 @@ await bench(async (until) => {
   for (const size of SIZES) {
     const file = await fileOf(size);
     const rate = (ms) => size / 1e3 / ms;
-    const bare = (how) => inTab(browser, site, file, async (tab) => rate(await call(tab, 'store', 'write', { size, ...how })));
+    const bare = (how) => inTab(browser, site, file, async (tab) => (
+      rate((await call(tab, 'store', 'run', { size, record: RECORD, ...how })).write)
+    ));
     const systems = Object.fromEntries(VARIANTS.map(({ name, ...how }) => [name, () => bare(how)]));
     const values = await rounds(ROUNDS, {
       ...systems,
       'bare, reading': () => bare({ picked: true, ...VARIANTS[1] }),
+      'files': () => bare({ isInFiles: true }),
+      'files, reading': () => bare({ isInFiles: true, picked: true }),
       shoal: async () => {
         const tab = await openPeer(browser, site, server, ownNamespace());
         await pick(tab, file);
@@ -50,6 +54,7 @@ await bench(async (until) => {
     const best = Object.keys(systems).toSorted((one, other) => median(values[other]) - median(values[one]))[0];
     report.ratio({ case: name, of: ['shoal', values.shoal], to: ['bare', values[best]], goal: 0.8 });
     report.ratio({ case: name, of: ['shoal', values.shoal], to: ['bare, reading', values['bare, reading']] });
+    report.ratio({ case: name, of: ['shoal', values.shoal], to: ['files, reading', values['files, reading']] });
     report.ratio({ case: name, of: ['shoal', values.shoal], to: ['webtorrent', values.webtorrent], goal: 8 });
   }
   await report.write();

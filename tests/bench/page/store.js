@@ -1,5 +1,5 @@
-/** Milliseconds a bare store takes for `size` bytes, the picked file's or any. */
-export function write({ picked = false, size, ...how }) {
+/** Milliseconds a bare store takes to write and to read `size` bytes, the picked file's or any. */
+export function run({ picked = false, size, ...how }) {
   const worker = new Worker('/store-worker.js', { type: 'module' });
   return new Promise((resolve, reject) => {
     worker.onmessage = ({ data }) => resolve(data);
