@@ -13,11 +13,11 @@ use shoal_protocol::{
 };
 use std::ops::Range;
 
-/// Chunks read and stored as one. Larger transactions are faster, smaller ones take less
-/// memory; 1 MiB is near the best rate in Chromium (`cargo xtask bench publish`).
-const BATCH_CHUNKS: u32 = 4;
-/// Batches on their way at a time.
-const BATCHES_MAX: usize = 4;
+/// Chunks read and stored as one: 4 MiB, since each read waits for the browser to answer
+/// (`cargo xtask bench publish`).
+const BATCH_CHUNKS: u32 = 16;
+/// Batches on their way at a time: one is read while another is stored.
+const BATCHES_MAX: usize = 2;
 
 pub(crate) struct Publishing {
     pub(crate) slot: Slot,
