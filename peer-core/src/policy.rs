@@ -5,7 +5,8 @@ use std::time::Duration;
 
 /// Chunks asked of a source before anything is known of it.
 pub(crate) const WINDOW_START: usize = 4;
-/// Fewest chunks asked of one source: one on its way, one it can begin with.
+/// Fewest chunks asked of one source for each of its connections: one on its way, one it can
+/// begin with.
 pub(crate) const WINDOW_MIN: usize = 2;
 /// Most chunks asked of one source at a time: 16 MiB cover 100 MB/s at 160 ms.
 pub(crate) const WINDOW_MAX: usize = 64;

@@ -51,6 +51,8 @@ pub(crate) struct Source {
     pub(crate) bytes: u64,
     pub(crate) rate: Rate,
     window: usize,
+    /// Peer connections it sends over.
+    connections: usize,
     /// Where it sends for other fetches as well: bytes a second it is to send for this one, and
     /// its fastest answer for any of them.
     share: Option<(f64, Duration)>,
@@ -84,6 +86,7 @@ impl Source {
             } else {
                 1
             },
+            connections: 1,
             share: None,
             fastest: None,
             pace: Duration::ZERO,
@@ -148,10 +151,23 @@ impl Source {
             Some((rate, fastest)) => (chunks(rate, fastest).round(), 1),
             None => {
                 let wanted = chunks(self.rate.get(now), fastest).ceil();
-                (wanted, policy::WINDOW_MIN)
+                (wanted, self.least())
             }
         };
         self.window = (wanted as usize).clamp(least, policy::WINDOW_MAX);
+    }
+
+    /// Each connection has a chunk on its way and one it can begin with.
+    fn least(&self) -> usize {
+        policy::WINDOW_MIN * self.connections
+    }
+
+    /// Says how many peer connections it sends over.
+    pub(crate) fn set_connections(&mut self, connections: usize) {
+        self.connections = connections;
+        if self.share.is_none() && self.standing.is_clear() {
+            self.window = self.window.max(self.least());
+        }
     }
 
     /// Its fastest answer so far: round trip and its own work.

@@ -254,6 +254,15 @@ impl Transfers {
         self.actions.push_back(Action::Send { peer, message });
     }
 
+    /// Says how many peer connections a peer sends over.
+    pub(crate) fn set_connections(&mut self, peer: PeerId, connections: usize) {
+        for fetch in self.fetches.values_mut() {
+            if let Some(source) = fetch.sources.get_mut(&peer) {
+                source.set_connections(connections);
+            }
+        }
+    }
+
     /// A peer that could not send for a while can be asked at once.
     pub(crate) fn peer_is_back(&mut self, now: Timestamp, peer: PeerId) {
         for fetch in self.fetches.values_mut() {

@@ -230,6 +230,9 @@ impl Node {
             return;
         }
         let busy = self.transfers.busy_peers();
+        for peer in busy.iter() {
+            self.count_connections(*peer);
+        }
         let links = self.links.up().filter_map(|(peer, _)| {
             let traffic = self.links.traffic(peer)?;
             let measured = Measured {
@@ -245,6 +248,12 @@ impl Node {
                 Verdict::DropLanes => self.transfers.drain(now, peer),
             }
         }
+    }
+
+    /// More is asked of whoever sends over more connections.
+    pub(super) fn count_connections(&mut self, peer: PeerId) {
+        let lanes = self.links.traffic(peer).map_or(0, |traffic| traffic.lanes);
+        self.transfers.set_connections(peer, 1 + lanes);
     }
 
     /// Passes a signal on to a neighbour, one hop; or takes it if it is for this peer.

@@ -468,7 +468,12 @@ impl Node {
             }
             Action::Up { link, peer } => self.link_up(now, link, peer),
             Action::Down { peer } => self.link_down(now, peer),
-            Action::LaneUp { link, lane } => self.uploads.lane_up(link, lane),
+            Action::LaneUp { link, lane } => {
+                self.uploads.lane_up(link, lane);
+                if let Some(peer) = self.links.peer_of(link) {
+                    self.count_connections(peer);
+                }
+            }
             Action::LaneDown { peer, lane } => {
                 self.uploads.link_down(lane);
                 self.transfers.lane_down(peer);
