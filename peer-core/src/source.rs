@@ -127,7 +127,8 @@ impl Source {
     }
 
     /// A chunk was right. The window follows bandwidth times delay: what the source sends
-    /// in the time of its fastest answer and a little more.
+    /// in twice the time of its fastest answer, so that a window that limits the rate grows (as
+    /// in BBR, Cardwell et al., 2016), and a little more.
     pub(crate) fn answered(&mut self, now: Timestamp, bytes: u64, asked: Timestamp) {
         self.standing = Standing::default();
         self.bytes += bytes;
@@ -143,7 +144,7 @@ impl Source {
         let fastest = self.fastest.map_or(took, |fastest| fastest.min(took));
         self.fastest = Some(fastest);
         let chunks = |rate: f64, fastest: Duration| {
-            let ahead = rate * (fastest + policy::WINDOW_AHEAD).as_secs_f64();
+            let ahead = rate * (fastest * 2 + policy::WINDOW_AHEAD).as_secs_f64();
             ahead / CHUNK_SIZE as f64
         };
         let (wanted, least) = match self.share {

@@ -159,8 +159,9 @@ fn a_fetch_rests_until_it_is_resumed() {
     network.run_until("the rest", Duration::from_secs(30), |network| {
         network.has_all(1, key)
     });
+    // Of what was asked for when it was paused, some was on its way.
     let sent = network.peers[0].sent[&1];
-    assert!(sent < 17 * MIB as u64, "{sent} bytes were sent");
+    assert!(sent < 18 * MIB as u64, "{sent} bytes were sent");
 }
 
 #[test]

@@ -1,6 +1,7 @@
-// Links with delay, rate and loss between tabs of one machine: UDP goes through this process,
-// which holds each packet back for as long as the link takes. Its sockets are at the address
-// of the machine that the browsers themselves use, so nothing leaves it.
+// Links with delay, rate and loss between tabs of one machine: UDP goes through a process of
+// its own (tests/links), which holds each packet back for as long as the link takes. Its
+// sockets are at the address of the machine that the browsers themselves use, so nothing
+// leaves it.
 //
 //   const links = startLinks({ delay: 20, rate: 125e6, queue: 2e6, loss: 0.01, seed: 1, until });
 //   await links.put(tab);  // before the page makes connections
@@ -12,10 +13,12 @@
 // ICE has names of its own, so it finds a new link, as where the network has changed. All that
 // is dropped or held back follows from the seed and the packets.
 
-import { createSocket } from 'node:dgram';
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import path from 'node:path';
+import { target } from './browsers.mjs';
 
-/** Asked for; the system gives what it allows. */
-const SOCKET_BUFFER = 4 * 1024 * 1024;
+const PROGRAM = path.join(target, 'release/shoal-links');
 
 /**
  * @param {object} options
@@ -32,11 +35,20 @@ export function startLinks({ until, ...options }) {
 }
 
 class Links {
+  /** Names of connections, with where their link is. */
   #links = new Map();
+  /** Who waits for the ports of a link, in the order they asked. */
+  #waiting = [];
+  #child;
 
   constructor(options) {
-    this.options = options;
-    this.dropped = { queue: 0, loss: 0 };
+    const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
+    this.#child = spawn(PROGRAM, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.#child.once('error', (error) => this.#fail(new Error(`${PROGRAM} cannot be started: ${error.message}; run \`cargo xtask test --part browser\``)));
+    this.#child.once('exit', () => this.#fail(new Error('the links have ended')));
+    createInterface({ input: this.#child.stdout }).on('line', (line) => {
+      this.#waiting.shift()?.resolve(line.split(' ').map(Number));
+    });
   }
 
   /** How many links there have been: one for each connection, and for each restart of its ICE. */
@@ -46,9 +58,7 @@ class Links {
 
   /** From now on all links that are there drop everything. */
   cut() {
-    for (const link of this.#links.values()) {
-      link.then((sides) => sides.forEach((side) => side.cut()));
-    }
+    this.#say('cut');
   }
 
   /** Has the connections of a page go through links. */
@@ -65,114 +75,35 @@ class Links {
     const name = [own, other].sort().join(' ');
     let link = this.#links.get(name);
     if (!link) {
-      link = openLink({ ...this.options, address }, this.#links.size, this.dropped);
+      link = { number: this.#links.size, address, ports: this.#open(address), isKnown: [false, false] };
       this.#links.set(name, link);
     }
-    const sides = await link;
-    const near = own < other ? sides[0] : sides[1];
+    const near = own < other ? 0 : 1;
     // What comes in here goes out of the other socket, to where the other side is.
-    if (near.to || address !== near.options.address) return undefined;
-    near.to = port;
-    return near.socket.address().port;
+    if (link.isKnown[near] || address !== link.address) return undefined;
+    link.isKnown[near] = true;
+    const ports = await link.ports;
+    this.#say(`to ${link.number} ${near} ${port}`);
+    return ports[near];
   }
 
-  async close() {
-    for (const link of this.#links.values()) {
-      for (const side of await link) side.close();
-    }
-  }
-}
-
-/** Both sides of a link; each takes what its peer sends to the other. */
-async function openLink(options, number, dropped) {
-  const sides = [0, 1].map((at) => new Side(options, options.seed * 1000 + number * 2 + at, dropped));
-  await Promise.all(sides.map((side) => side.open()));
-  sides[0].other = sides[1];
-  sides[1].other = sides[0];
-  return sides;
-}
-
-class Side {
-  /** The port packets go to that come in here. */
-  to;
-  /** The socket they go out of, so that answers come back. */
-  other;
-  #queue = [];
-  #first = 0;
-  #timer;
-  /** When the last byte that was taken has left, in milliseconds. */
-  #free = 0;
-  #random;
-
-  constructor(options, seed, dropped) {
-    this.options = options;
-    this.dropped = dropped;
-    this.#random = seed >>> 0 || 1;
-    this.socket = createSocket('udp4');
+  #open(address) {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ resolve, reject });
+      this.#say(`open ${address}`);
+    });
   }
 
-  async open() {
-    await new Promise((resolve) => this.socket.bind(0, this.options.address, resolve));
-    this.socket.setRecvBufferSize(SOCKET_BUFFER);
-    this.socket.setSendBufferSize(SOCKET_BUFFER);
-    this.socket.on('message', (packet) => this.#take(packet));
-    this.socket.on('error', () => {});
+  #say(line) {
+    this.#child.stdin.write(`${line}\n`);
   }
 
-  #take(packet) {
-    const { delay, rate, queue, loss } = this.options;
-    if (this.#chance() < loss) {
-      this.dropped.loss += 1;
-      return;
-    }
-    const now = performance.now();
-    const waits = Math.max(0, this.#free - now);
-    if (waits * rate / 1000 > queue) {
-      this.dropped.queue += 1;
-      return;
-    }
-    this.#free = now + waits + packet.length / rate * 1000;
-    this.#queue.push({ packet, due: this.#free + delay });
-    this.#pass(now);
-  }
-
-  /** Passes on what is due, and comes back for the rest. */
-  #pass(now) {
-    // A timer is as much as a millisecond late, so half of that is no time at all.
-    while (this.#first < this.#queue.length && this.#queue[this.#first].due <= now + 0.5) {
-      const { packet } = this.#queue[this.#first];
-      this.#first += 1;
-      if (this.to) this.other.socket.send(packet, this.to, this.options.address);
-    }
-    if (this.#first === this.#queue.length || this.#first > 4096) {
-      this.#queue = this.#queue.slice(this.#first);
-      this.#first = 0;
-    }
-    if (this.#queue.length === 0 || this.#timer) return;
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      this.#pass(performance.now());
-    }, Math.max(1, this.#queue[0].due - now));
-  }
-
-  /** From 0 to 1: xorshift32 (Marsaglia 2003). */
-  #chance() {
-    let state = this.#random;
-    state ^= state << 13; state ^= state >>> 17; state ^= state << 5;
-    this.#random = state >>> 0;
-    return this.#random / 2 ** 32;
-  }
-
-  /** Drops what waits and what comes. */
-  cut() {
-    this.options = { ...this.options, loss: 1 };
-    this.#queue = [];
-    this.#first = 0;
+  #fail(error) {
+    for (const { reject } of this.#waiting.splice(0)) reject(error);
   }
 
   close() {
-    clearTimeout(this.#timer);
-    this.socket.close();
+    this.#child.stdin.end();
   }
 }
 

@@ -36,6 +36,7 @@ pub fn run_benchmarks(options: &Options) -> Result<()> {
     npm::install()?;
     npm::install_for_benchmarks()?;
     server::build()?;
+    server::build_links()?;
     for name in chosen {
         step(&format!("bench: {name}"), || {
             let mut node = command("node", &[]);

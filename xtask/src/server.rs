@@ -23,6 +23,18 @@ pub fn build() -> Result<()> {
     })
 }
 
+/// Builds the links between browsers of this machine, which tests and benchmarks use.
+pub fn build_links() -> Result<()> {
+    step("cargo: the links of tests, release", || {
+        run(&mut cargo(&[
+            "build",
+            "--release",
+            "--package",
+            "shoal-links",
+        ]))
+    })
+}
+
 /// Builds, then becomes the server.
 pub fn demo(args: &[String]) -> Result<()> {
     build()?;

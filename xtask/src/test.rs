@@ -82,6 +82,7 @@ pub fn run_tests(options: &Options) -> Result<()> {
     }
     if !browser_tests.is_empty() {
         server::build()?;
+        server::build_links()?;
         let lock = stamp::lock(&paths::state().join("build.lock"))?;
         package::assemble_with_test_hooks()?;
         // Tests take longer than anybody should wait for a build.
