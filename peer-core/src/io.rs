@@ -260,7 +260,7 @@ pub struct StoredContent {
 )]
 #[derive(Debug)]
 pub enum StoreRequest {
-    /// Adds chunks, all or none. Answered `Done`.
+    /// Adds chunks. Answered `Done`; if it fails, some may be there.
     PutChunks {
         /// Where.
         slot: Slot,

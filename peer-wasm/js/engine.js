@@ -15,6 +15,7 @@
  */
 
 import { describe, toPlain } from './errors.js';
+import { openFiles } from './files.js';
 import { CommonChannel, TabPort, clientLock, engineLock } from './port.js';
 
 /**
@@ -132,9 +133,9 @@ export class EngineRoom {
 
   /** @param {string | false} store */
   async #open(store) {
-    const Engine = await this.#load();
+    const [Engine, files] = await Promise.all([this.#load(), openFiles(store)]);
     // Nothing here may throw: it would unwind the engine's own frames.
-    const engine = await Engine.open({ store }, {
+    const engine = await Engine.open({ store, files }, {
       toClient: (/** @type {number} */ number, /** @type {any} */ message, /** @type {Transferable[]} */ transfer) => this.#answer(number, message, transfer),
       toBroker: (/** @type {any} */ message) => this.#toPage({ type: 'broker', message }),
       superseded: () => this.#toPage({ type: 'superseded' }),

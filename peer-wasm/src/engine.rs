@@ -109,17 +109,23 @@ enum Caller {
 #[wasm_bindgen]
 impl Engine {
     /// Opens the store, which takes it from any other engine, and loads the identity or
-    /// makes one. Rejects with an `Error` that has a `code`.
+    /// makes one. With `files` (`js/files.js`) the bytes of chunks go there. Rejects with an
+    /// `Error` that has a `code`.
     pub async fn open(
-        #[wasm_bindgen(unchecked_param_type = "{ store: string | false }")] options: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "{ store: string | false, files?: object }")] options: JsValue,
         host: Host,
     ) -> Result<Engine, JsValue> {
         let unsupported = |what: &str| with_code("unsupported", what);
         let clock = Clock::new().ok_or_else(|| unsupported("this browser has no clock"))?;
         let now = clock.now().unix_millis();
         let name = Reflect::get(&options, &"store".into())?;
+        let files = Some(Reflect::get(&options, &"files".into())?);
+        let files = files.filter(JsValue::is_object).map(JsCast::unchecked_into);
         let store = match name.as_string() {
-            Some(name) => Store::open(&name, now).await.map_err(|e| of_store(&e))?,
+            Some(name) => {
+                let opened = Store::open(&name, files, now).await;
+                opened.map_err(|e| of_store(&e))?
+            }
             None if name.is_falsy() => Store::memory(),
             None => {
                 return Err(with_code("invalid-argument", "`store` is not a name"));

@@ -16,6 +16,7 @@ const NAME = 'shoal-test';
 /** What tests do with an engine, in the page and in the worker alike. */
 const HELPERS = `
   import init, { Engine } from '/shoal_peer.js';
+  import { openFiles } from '/files.js';
   await init();
 
   /** An engine with one client (or more), and a call that returns a promise. */
@@ -23,7 +24,8 @@ const HELPERS = `
     const waiting = new Map();
     const opened = { isSuperseded: false, events: [] };
     let lastId = 0;
-    const engine = await Engine.open({ store }, {
+    const files = typeof store === 'string' ? await openFiles(store) : undefined;
+    const engine = await Engine.open({ store, files }, {
       toClient(client, message) {
         if (message.event) return void opened.events.push(message);
         const { resolve, reject } = waiting.get(message.id);

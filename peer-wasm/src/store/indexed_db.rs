@@ -31,7 +31,7 @@ use std::{
     cell::{Cell, RefCell},
     rc::Rc,
 };
-use tokio::sync::{Mutex, OnceCell, RwLock};
+use tokio::sync::oneshot;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{IdbDatabase, IdbTransactionMode};
 
@@ -46,27 +46,33 @@ pub struct IndexedDb {
     files: Option<Files>,
     /// Where the chunks of a slot lie in its file, once that was asked.
     places: RefCell<SortedMap<Slot, Rc<RefCell<Places>>>>,
-    /// Chunks are put beside each other; whatever else changes something waits for those
-    /// before it, and those after wait for it.
-    order: RwLock<()>,
-    /// What is to be noted with the next transaction.
-    batch: RefCell<Rc<Batch>>,
-    noting: Mutex<()>,
+    /// Slots whose chunks were deleted: what is still put there is not noted.
+    dropped: RefCell<SortedSet<Slot>>,
+    /// Chunks to be noted with the next transaction, and who waits for it.
+    waiting: RefCell<Vec<(Vec<Put>, oneshot::Sender<Said>)>>,
+    is_noting: Cell<bool>,
 }
+
+/// Most chunks in a transaction: of a larger one that finds the disk full, Firefox (153) does not
+/// say so.
+const PUT_MAX: usize = 4;
 
 type Places = SortedMap<u32, Place>;
 
-/// Places of chunks that are noted in one transaction: it costs more than what is in it.
-#[derive(Default)]
-struct Batch {
-    places: RefCell<Vec<(Slot, u32, Place)>>,
-    noted: OnceCell<Result<()>>,
+/// A chunk that lies in the file of its slot.
+type Put = (Slot, u32, Place);
+
+/// What those are told that wait for their chunks to be noted.
+enum Said {
+    Noted(Result<()>),
+    /// Note these, which are their own, and those of all others that wait.
+    Lead(Vec<Put>),
 }
 
 impl IndexedDb {
     /// Opens the database, takes it over, and deletes chunks that no record names: those of
     /// publications that never came to an end.
-    pub async fn open(name: &str, now: UnixMillis) -> Result<Self> {
+    pub async fn open(name: &str, files: Option<Files>, now: UnixMillis) -> Result<Self> {
         let mut request = idb::Factory::new()
             .and_then(|factory| factory.open(name, Some(FORMAT)))
             .map_err(from_idb)?;
@@ -105,11 +111,11 @@ impl IndexedDb {
             is_claimed: Cell::new(false),
             is_closed,
             _listeners: listeners,
-            files: Files::open(name).await,
+            files,
             places: RefCell::default(),
-            order: RwLock::default(),
-            batch: RefCell::default(),
-            noting: Mutex::default(),
+            dropped: RefCell::default(),
+            waiting: RefCell::default(),
+            is_noting: Cell::new(false),
         };
         store.epoch = store.take_over(now).await?;
         store.drop_orphans().await?;
@@ -127,9 +133,9 @@ impl IndexedDb {
         let done = drop_orphans(write.transaction()).await;
         let named = write.end(done).await?;
         if let Some(files) = &self.files {
-            for slot in files.slots().await {
+            for slot in files.all().await {
                 if !named.contains(&slot) {
-                    files.remove(slot).await;
+                    files.delete(slot).await;
                 }
             }
         }
@@ -175,29 +181,39 @@ impl IndexedDb {
     pub async fn handle(
         &self,
         namespace: &Namespace,
-        request: &StoreRequest,
+        request: StoreRequest,
     ) -> Result<StoreAnswer> {
-        match (request, &self.files) {
-            (StoreRequest::PutChunks { slot, chunks }, Some(files)) => {
-                let _order = self.order.read().await;
-                match self.put_chunks(files, *slot, chunks).await? {
-                    true => Ok(StoreAnswer::Done),
-                    false => self.in_database(namespace, request).await,
+        match request {
+            StoreRequest::PutChunks { slot, mut chunks } => {
+                if let Some(files) = &self.files
+                    && self.put_chunks(files, slot, &chunks).await?
+                {
+                    return Ok(StoreAnswer::Done);
                 }
-            }
-            (StoreRequest::GetChunk { slot, index }, Some(files)) => {
-                let place = self.places(*slot).await?.borrow().get(index).copied();
-                match place {
-                    Some(place) => files.read(*slot, place).await.map(StoreAnswer::Chunk),
-                    None => self.in_database(namespace, request).await,
+                while !chunks.is_empty() {
+                    let rest = chunks.split_off(chunks.len().min(PUT_MAX));
+                    let part = StoreRequest::PutChunks { slot, chunks };
+                    self.in_database(namespace, &part).await?;
+                    chunks = rest;
                 }
+                Ok(StoreAnswer::Done)
             }
-            _ if scope(request).1 == Access::Read => self.in_database(namespace, request).await,
-            _ => {
-                let _order = self.order.write().await;
-                self.in_database(namespace, request).await
+            StoreRequest::GetChunk { slot, index } => {
+                if let Some(files) = &self.files
+                    && let Some(place) = self.place(slot, index).await?
+                {
+                    return files.get(slot, place).await.map(StoreAnswer::Chunk);
+                }
+                self.in_database(namespace, &request).await
             }
+            request => self.in_database(namespace, &request).await,
         }
+    }
+
+    async fn place(&self, slot: Slot, index: u32) -> Result<Option<Place>> {
+        let places = self.places(slot).await?;
+        let place = places.borrow().get(&index).copied();
+        Ok(place)
     }
 
     /// Puts chunks into the file of their slot, all or none. False if it cannot be written.
@@ -214,7 +230,7 @@ impl IndexedDb {
         let mut put = Vec::new();
         let mut done = Ok(true);
         for chunk in chunks {
-            match files.write(slot, chunk.bytes()).await {
+            match files.append(slot, chunk.bytes()).await {
                 Ok(Some(place)) => put.push((slot, chunk.index(), place)),
                 Ok(None) => done = Ok(false),
                 Err(error) => done = Err(error),
@@ -224,7 +240,7 @@ impl IndexedDb {
             }
         }
         if matches!(done, Ok(true)) {
-            done = self.note(&put).await.map(|()| true);
+            done = self.note(put.clone()).await.map(|()| true);
         }
         for (_, index, place) in put {
             let unused = match &done {
@@ -232,7 +248,7 @@ impl IndexedDb {
                 _ => Some(place),
             };
             if let Some(unused) = unused {
-                files.free(slot, unused);
+                files.release(slot, unused);
             }
         }
         done
@@ -250,20 +266,44 @@ impl IndexedDb {
         Ok(Rc::clone(places))
     }
 
-    /// Notes where chunks lie, together with all that are put while others are noted.
-    async fn note(&self, put: &[(Slot, u32, Place)]) -> Result<()> {
-        let batch = Rc::clone(&self.batch.borrow());
-        batch.places.borrow_mut().extend_from_slice(put);
-        let note = || async {
-            let _alone = self.noting.lock().await;
-            self.batch.take();
-            let write = self.begin_write(&[META, PLACES])?;
-            let mut places = batch.places.borrow().clone().into_iter();
-            let done = places
-                .try_for_each(|(slot, index, at)| put_place(write.transaction(), slot, index, at));
-            write.end(done).await
-        };
-        batch.noted.get_or_init(note).await.clone()
+    /// Notes where chunks lie, together with all that are put while others are noted: a
+    /// transaction costs more than what is in it.
+    async fn note(&self, mut put: Vec<Put>) -> Result<()> {
+        if self.is_noting.replace(true) {
+            let (say, said) = oneshot::channel();
+            self.waiting.borrow_mut().push((put, say));
+            match said.await {
+                Ok(Said::Lead(own)) => put = own,
+                Ok(Said::Noted(done)) => return done,
+                Err(_) => return Err(closed()),
+            }
+        }
+        let waiting = self.waiting.take();
+        let others = waiting.iter().flat_map(|(put, _)| put);
+        let done = self.put_places(put.iter().chain(others)).await;
+        for (_, say) in waiting {
+            // Whoever does not listen has gone.
+            let _ = say.send(Said::Noted(done.clone()));
+        }
+        self.is_noting.set(false);
+        let mut waiting = self.waiting.borrow_mut();
+        while !waiting.is_empty() && !self.is_noting.get() {
+            let (put, say) = waiting.remove(0);
+            self.is_noting.set(say.send(Said::Lead(put)).is_ok());
+        }
+        done
+    }
+
+    async fn put_places(&self, mut put: impl Iterator<Item = &Put>) -> Result<()> {
+        let write = self.begin_write(&[META, PLACES])?;
+        let done =
+            put.try_for_each(
+                |(slot, index, place)| match self.dropped.borrow().contains(slot) {
+                    true => Ok(()),
+                    false => put_place(write.transaction(), *slot, *index, *place),
+                },
+            );
+        write.end(done).await
     }
 
     /// Does what is asked by one transaction.
@@ -279,11 +319,22 @@ impl IndexedDb {
         let mut is_second = false;
         loop {
             let write = self.begin_write(stores)?;
+            if let StoreRequest::DropSlot { slot } = request {
+                // Of those that are put meanwhile, some are noted after this.
+                self.dropped.borrow_mut().insert(*slot);
+            }
             let done = perform(write.transaction(), namespace, request).await;
             let dropped = write.transaction().take_dropped();
+            for slot in &dropped {
+                self.dropped.borrow_mut().insert(*slot);
+            }
             let done = write.end(done).await;
-            if done.is_ok() {
-                self.forget(request, dropped).await;
+            match done {
+                Ok(_) => self.forget(request, dropped).await,
+                Err(_) => self
+                    .dropped
+                    .borrow_mut()
+                    .retain(|slot| !dropped.contains(slot)),
             }
             match done {
                 // Deleting takes room as well. Where there was none, Firefox lends some to
@@ -303,12 +354,12 @@ impl IndexedDb {
             && let Some(place) = places.borrow_mut().remove(index)
             && let Some(files) = &self.files
         {
-            files.free(*slot, place);
+            files.release(*slot, place);
         }
         for slot in dropped {
             self.places.borrow_mut().remove(&slot);
             if let Some(files) = &self.files {
-                files.remove(slot).await;
+                files.delete(slot).await;
             }
         }
     }

@@ -9,6 +9,7 @@ mod layout;
 mod requests;
 mod transaction;
 
+pub use files::Files;
 use indexed_db::IndexedDb;
 use shoal_peer_core::{
     MemoryStore,
@@ -32,9 +33,15 @@ impl Store {
         Self::Memory(RefCell::default(), Cell::new(0))
     }
 
-    /// Opens the database `name` and takes it from whichever engine had it before.
-    pub async fn open(name: &str, now: UnixMillis) -> Result<Self, StoreError> {
-        IndexedDb::open(name, now).await.map(Self::IndexedDb)
+    /// Opens the database `name`, with files if there are any, and takes it from whichever
+    /// engine had it before.
+    pub async fn open(
+        name: &str,
+        files: Option<Files>,
+        now: UnixMillis,
+    ) -> Result<Self, StoreError> {
+        let opened = IndexedDb::open(name, files, now).await;
+        opened.map(Self::IndexedDb)
     }
 
     /// An epoch for a new node: higher than any given out from this store before.
@@ -80,7 +87,7 @@ impl Store {
         request: StoreRequest,
     ) -> Result<StoreAnswer, StoreError> {
         match self {
-            Self::IndexedDb(database) => database.handle(namespace, &request).await,
+            Self::IndexedDb(database) => database.handle(namespace, request).await,
             Self::Memory(store, _) => store.borrow_mut().handle(namespace, request),
         }
     }

@@ -1,0 +1,176 @@
+/**
+ * Files of the origin's private file system (OPFS) for the bytes of chunks: one a slot, to which
+ * chunks are appended as they come.
+ *
+ * Writing a file takes a tenth of the time a database takes, and reading it less (`cargo xtask
+ * bench store`). But only dedicated workers are given handles that write, and one at a time to
+ * a file; what cannot be written here goes into the database.
+ *
+ * Files are not flushed: a chunk that a power cut takes is found damaged when it is read.
+ */
+
+/** The folder of all stores. */
+const FOLDER = 'shoal';
+/** What is kept for a chunk, in bytes, however short it is. */
+const CHUNK = 256 * 1024;
+/** Most files kept open. Guess: more than are fetched and served at a time. */
+const OPEN_MAX = 32;
+
+/**
+ * The files of a store; `undefined` where the browser has none, as in private windows of Firefox.
+ *
+ * @param {string | false} store
+ */
+export async function openFiles(store) {
+  if (store === false) return undefined;
+  try {
+    let folder = await navigator.storage.getDirectory();
+    // Names of stores are free, those of files are not.
+    for (const name of [FOLDER, encodeURIComponent(store)]) {
+      folder = await folder.getDirectoryHandle(name, { create: true });
+    }
+    return new Files(folder);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * @typedef {object} File_ a file that only this engine can change
+ * @property {FileSystemSyncAccessHandle} handle
+ * @property {number} end where the next chunk goes
+ * @property {number[]} free places that hold no chunk any more
+ */
+
+class Files {
+  #folder;
+  /** The least lately opened first. @type {Map<string, File_>} */
+  #open = new Map();
+  /** @type {Map<string, Promise<boolean>>} */
+  #opening = new Map();
+  #isClosed = false;
+
+  /** @param {FileSystemDirectoryHandle} folder */
+  constructor(folder) {
+    this.#folder = folder;
+  }
+
+  /**
+   * Opens the file of a slot, if it can be had here.
+   *
+   * @param {string} slot
+   */
+  async ready(slot) {
+    if (this.#open.has(slot)) return true;
+    let opening = this.#opening.get(slot);
+    if (!opening) {
+      opening = this.#openFile(slot).finally(() => this.#opening.delete(slot));
+      this.#opening.set(slot, opening);
+    }
+    return opening;
+  }
+
+  /** @param {string} slot */
+  async #openFile(slot) {
+    if (!('FileSystemSyncAccessHandle' in globalThis)) return false;
+    const file = await this.#folder.getFileHandle(slot, { create: true });
+    let handle;
+    try {
+      handle = await file.createSyncAccessHandle();
+    } catch {
+      return false; // Another engine has it.
+    }
+    if (this.#isClosed) {
+      handle.close();
+      return false;
+    }
+    if (this.#open.size >= OPEN_MAX) this.#close(/** @type {string} */ (this.#open.keys().next().value));
+    this.#open.set(slot, { handle, end: Math.ceil(handle.getSize() / CHUNK) * CHUNK, free: [] });
+    return true;
+  }
+
+  /**
+   * Appends to a file that is open; `undefined` if it is not. The offset of what was written.
+   *
+   * @param {string} slot
+   * @param {Uint8Array<ArrayBuffer>} bytes
+   */
+  write(slot, bytes) {
+    const file = this.#open.get(slot);
+    if (!file) return undefined;
+    const at = file.free.pop() ?? file.end;
+    if (at === file.end) file.end += CHUNK;
+    let written = 0;
+    try {
+      written = file.handle.write(bytes, { at });
+    } finally {
+      if (written !== bytes.length) file.free.push(at);
+    }
+    // Some browsers say so by writing less.
+    if (written !== bytes.length) throw new DOMException('the disk is full', 'QuotaExceededError');
+    return at;
+  }
+
+  /**
+   * Reads from a file that is open; `undefined` if it is not. How much there was.
+   *
+   * @param {string} slot
+   * @param {number} at
+   * @param {Uint8Array<ArrayBuffer>} into
+   */
+  read(slot, at, into) {
+    return this.#open.get(slot)?.handle.read(into, { at });
+  }
+
+  /**
+   * Reads from a file that cannot be had here, as far as there is something.
+   *
+   * @param {string} slot
+   * @param {number} at
+   * @param {number} length
+   */
+  async readShared(slot, at, length) {
+    const handle = await this.#folder.getFileHandle(slot);
+    const file = await handle.getFile();
+    return new Uint8Array(await file.slice(at, at + length).arrayBuffer());
+  }
+
+  /**
+   * Lets a place be used for another chunk.
+   *
+   * @param {string} slot
+   * @param {number} at
+   */
+  free(slot, at) {
+    this.#open.get(slot)?.free.push(at);
+  }
+
+  /**
+   * Deletes a file. What cannot be deleted now is when the store is opened next.
+   *
+   * @param {string} slot
+   */
+  async remove(slot) {
+    this.#close(slot);
+    await this.#folder.removeEntry(slot).catch(() => {});
+  }
+
+  /** The slots that have files. */
+  async slots() {
+    const slots = [];
+    for await (const slot of this.#folder.keys()) slots.push(slot);
+    return slots;
+  }
+
+  /** Lets go of all files. */
+  close() {
+    this.#isClosed = true;
+    for (const slot of [...this.#open.keys()]) this.#close(slot);
+  }
+
+  /** @param {string} slot */
+  #close(slot) {
+    this.#open.get(slot)?.handle.close();
+    this.#open.delete(slot);
+  }
+}
