@@ -244,7 +244,7 @@ export function openingNotice(error, namespace) {
     case 'store-failed':
       return {
         title: 'This browser\u2019s store cannot be opened',
-        text: 'Shoal keeps content in IndexedDB. A private window or a full disk may forbid it; another window may work.',
+        text: 'Shoal keeps content in the storage of this browser. A private window or a full disk may forbid it; another window may work.',
         tone: 'stop',
       };
     case 'quota':

@@ -54,14 +54,12 @@ fn fetching(seed: u64) -> (Network, ContentKey, Vec<u8>, Vec<LinkId>) {
 #[test]
 fn a_fetch_goes_on_over_its_link_when_the_network_changes() {
     let (mut network, key, bytes, links) = fetching(40);
-    let cut = network.now;
     network.lose_ways();
     network.run_for(Duration::from_secs(4));
     let held = network.held(1, key);
     network.run_until("more", Duration::from_secs(4), |network| {
         network.held(1, key) > held
     });
-    println!("bytes flow after {:?}", network.now.since(cut));
     network.run_until("the file", MINUTE, |network| network.has_all(1, key));
     network.assert_content(1, key, &bytes);
     assert_eq!(network.open_links(), links);

@@ -36,15 +36,23 @@ export async function openFiles(store) {
 }
 
 /**
- * @typedef {object} File_ a file that only this engine can change
- * @property {FileSystemSyncAccessHandle} handle
+ * @typedef {object} SyncAccessHandle as the types of workers have it, those of pages have not
+ * @property {(bytes: Uint8Array<ArrayBuffer>, options: { at: number }) => number} write
+ * @property {(into: Uint8Array<ArrayBuffer>, options: { at: number }) => number} read
+ * @property {() => number} getSize
+ * @property {() => void} close
+ */
+
+/**
+ * @typedef {object} OpenFile that only this engine can change
+ * @property {SyncAccessHandle} handle
  * @property {number} end where the next chunk goes
  * @property {number[]} free places that hold no chunk any more
  */
 
 class Files {
   #folder;
-  /** The least lately opened first. @type {Map<string, File_>} */
+  /** The least lately opened first. @type {Map<string, OpenFile>} */
   #open = new Map();
   /** @type {Map<string, Promise<boolean>>} */
   #opening = new Map();
@@ -73,7 +81,9 @@ class Files {
   /** @param {string} slot */
   async #openFile(slot) {
     if (!('FileSystemSyncAccessHandle' in globalThis)) return false;
-    const file = await this.#folder.getFileHandle(slot, { create: true });
+    const file = /** @type {{ createSyncAccessHandle(): Promise<SyncAccessHandle> }} */ (
+      /** @type {unknown} */ (await this.#folder.getFileHandle(slot, { create: true }))
+    );
     let handle;
     try {
       handle = await file.createSyncAccessHandle();
