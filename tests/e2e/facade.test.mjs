@@ -423,7 +423,7 @@ for (const name of BROWSERS) {
     const moved = await startFacadeSite({ until: t });
     const elsewhere = await startFacadeSite({
       pages: Object.fromEntries(await Promise.all(
-        ['index', 'errors', 'peer', 'transfer', 'connection', 'options', 'tab', 'host', 'broker', 'engine', 'port', 'sdp', 'worker', 'shoal_peer']
+        ['index', 'errors', 'peer', 'transfer', 'connection', 'options', 'tab', 'host', 'broker', 'engine', 'files', 'port', 'sdp', 'worker', 'shoal_peer']
           .map(async (module) => [`/assets/${module}.js`, await (await fetch(`${moved.url}/shoal/${module}.js`)).text()]),
       )),
       until: t,
