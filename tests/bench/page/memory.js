@@ -8,7 +8,10 @@ export function watch(server) {
     import ${JSON.stringify(`${server}/shoal/worker.js`)};
     import init from ${JSON.stringify(`${server}/shoal/shoal_peer.js`)};
     addEventListener('message', async ({ data, ports: [port] }) => {
-      if (data === 'memory') port.postMessage((await init()).memory.buffer.byteLength);
+      if (data !== 'memory') return;
+      // Exports have short names, of which nothing is known here.
+      const memory = Object.values(await init()).find((value) => value instanceof WebAssembly.Memory);
+      port.postMessage(memory.buffer.byteLength);
     });
   `;
   globalThis.Worker = class extends Plain {
