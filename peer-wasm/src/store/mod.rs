@@ -80,7 +80,8 @@ impl Store {
     }
 
     /// Does what a node in `namespace` asks. Several may be under way; writes take effect
-    /// in the order in which they were begun.
+    /// in the order in which they were begun, but for chunks, which may come later: of those
+    /// that are put into a slot that is dropped meanwhile nothing is kept.
     pub async fn handle(
         &self,
         namespace: &Namespace,
