@@ -14,12 +14,18 @@ const SHOWN_AHEAD: usize = 4;
 /// A peer that asks for nothing for so long is shown everything: it may hold already what it
 /// was shown. Guess: some round trips.
 const IDLE: Duration = Duration::from_millis(500);
+/// A chunk is shown to another when whoever it was shown to did not get it in so many times
+/// the turns of all, but never before `PROMISE_MIN`.
+const PROMISE_TURNS: u32 = 2;
+const PROMISE_MIN: Duration = Duration::from_secs(5);
 
 /// What a link is to be told to be held.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Shown {
     All(ContentKey),
     More(ContentKey, u32),
+    /// No more than these, after it was shown everything.
+    Only(ContentKey, Bits),
 }
 
 /// What is shown to whom.
@@ -31,23 +37,28 @@ pub(crate) struct Seeding {
 
 #[derive(Debug)]
 struct Seed {
-    /// How often each chunk was shown to somebody.
-    given: Vec<u32>,
     /// Chunks that went out.
     sent: Bits,
+    /// How many did, to whomever, since when and until when.
+    sends: u32,
+    since: Timestamp,
+    until: Timestamp,
     links: SortedMap<LinkId, Viewer>,
 }
 
 #[derive(Debug)]
 struct Viewer {
     shown: Bits,
+    /// Chunks that nobody else is shown until they have gone to this one, and since when.
+    promised: Vec<(u32, Timestamp)>,
     /// When it last asked or got something.
     active: Timestamp,
 }
 
 impl Seeding {
     /// What to show a link that asks what is held of a content of which this peer is the only
-    /// complete holder; `None`: everything.
+    /// complete holder; `None`: everything. That is what the first is shown, until there is a
+    /// second.
     pub(crate) fn subscribe(
         &mut self,
         now: Timestamp,
@@ -56,34 +67,51 @@ impl Seeding {
         chunks: u32,
     ) -> Option<Bits> {
         let seed = self.contents.entry(key).or_insert_with(|| Seed {
-            given: vec![0; chunks as usize],
             sent: Bits::new(chunks),
+            sends: 0,
+            since: now,
+            until: now,
             links: SortedMap::new(),
         });
-        let is_first = seed.links.is_empty();
         if seed.sent.is_full() {
             return None;
         }
-        let mut shown = match is_first {
+        let is_alone = seed.links.keys().all(|other| *other == link);
+        let shown = match is_alone {
             true => Bits::full(chunks),
             false => Bits::new(chunks),
         };
-        while !is_first && (shown.count() as usize) < SHOWN_AHEAD {
-            match seed.give(&shown) {
-                Some(index) => shown.insert(index),
-                None => break,
-            };
+        let viewer = Viewer {
+            shown,
+            promised: Vec::new(),
+            active: now,
+        };
+        seed.links.insert(link, viewer);
+        if is_alone {
+            return None;
         }
-        let answer = (!is_first).then(|| shown.clone());
-        seed.links.insert(link, Viewer { shown, active: now });
-        answer
+        let before = seed.links.keys().copied().filter(|other| *other != link);
+        for other in before.collect::<Vec<_>>() {
+            let only = seed.limit(now, other);
+            self.news
+                .extend(only.map(|only| (other, Shown::Only(key, only))));
+        }
+        for _ in 0..SHOWN_AHEAD {
+            seed.give(now, link);
+        }
+        seed.links.get(&link).map(|viewer| viewer.shown.clone())
     }
 
-    /// A link asked for something.
-    pub(crate) fn asked(&mut self, now: Timestamp, key: ContentKey, link: LinkId) {
-        let seed = self.contents.get_mut(&key);
-        if let Some(viewer) = seed.and_then(|seed| seed.links.get_mut(&link)) {
+    /// A link asked for chunks.
+    pub(crate) fn asked(&mut self, now: Timestamp, key: ContentKey, link: LinkId, chunks: &[u32]) {
+        let Some(seed) = self.contents.get_mut(&key) else {
+            return;
+        };
+        let open = seed.open();
+        if let Some(viewer) = seed.links.get_mut(&link) {
             viewer.active = now;
+            let open = chunks.iter().filter(|index| open.contains(**index));
+            viewer.promised.extend(open.map(|index| (*index, now)));
         }
     }
 
@@ -93,6 +121,8 @@ impl Seeding {
             return;
         };
         seed.sent.insert(index);
+        seed.sends += 1;
+        seed.until = now;
         if seed.sent.is_full() {
             for (link, viewer) in std::mem::take(&mut seed.links) {
                 if !viewer.shown.is_full() {
@@ -101,20 +131,22 @@ impl Seeding {
             }
             return;
         }
-        let Some(mut viewer) = seed.links.remove(&link) else {
-            return;
-        };
-        viewer.active = now;
-        if let Some(index) = seed.give(&viewer.shown) {
-            viewer.shown.insert(index);
-            self.news.push_back((link, Shown::More(key, index)));
+        for viewer in seed.links.values_mut() {
+            viewer.promised.retain(|(promised, _)| *promised != index);
         }
-        seed.links.insert(link, viewer);
+        if let Some(viewer) = seed.links.get_mut(&link) {
+            viewer.active = now;
+            let more = seed.give(now, link);
+            self.news
+                .extend(more.map(|index| (link, Shown::More(key, index))));
+        }
     }
 
-    pub(crate) fn link_down(&mut self, link: LinkId) {
-        for seed in self.contents.values_mut() {
-            seed.links.remove(&link);
+    pub(crate) fn link_down(&mut self, now: Timestamp, link: LinkId) {
+        for (key, seed) in &mut self.contents {
+            if seed.links.remove(&link).is_some() {
+                seed.give_all(now, *key, &mut self.news);
+            }
         }
         self.contents.retain(|_, seed| !seed.links.is_empty());
     }
@@ -144,35 +176,104 @@ impl Seeding {
 
     pub(crate) fn next_timeout(&self) -> Option<Timestamp> {
         let seeds = self.contents.values();
-        let viewers = seeds.flat_map(|seed| seed.links.values());
-        let limited = viewers.filter(|viewer| !viewer.shown.is_full());
-        limited.map(|viewer| viewer.active + IDLE).min()
+        let due = seeds.flat_map(|seed| seed.links.values().map(|viewer| seed.due(viewer)));
+        due.flatten().min()
     }
 
-    /// Shows everything to those that ask for nothing. `is_served`: an answer waits for it.
-    pub(crate) fn handle_timeout(&mut self, now: Timestamp, is_served: impl Fn(LinkId) -> bool) {
+    /// Shows to others what those it was shown to do not ask for, or wait for too long.
+    /// `is_served`: whether a link waits for chunks of a content, and takes what it is sent.
+    pub(crate) fn handle_timeout(
+        &mut self,
+        now: Timestamp,
+        is_served: impl Fn(LinkId, ContentKey) -> bool,
+    ) {
         for (key, seed) in &mut self.contents {
+            let lifetime = seed.lifetime();
+            let mut lapsed = false;
             for (link, viewer) in &mut seed.links {
-                if viewer.shown.is_full() || now < viewer.active + IDLE {
-                    continue;
+                let before = viewer.promised.len();
+                viewer.promised.retain(|(_, since)| now < *since + lifetime);
+                if !viewer.promised.is_empty() && now >= viewer.active + IDLE {
+                    viewer.active = now;
+                    if !is_served(*link, *key) {
+                        viewer.promised.clear();
+                        if !viewer.shown.is_full() {
+                            viewer.shown = Bits::full(viewer.shown.len());
+                            self.news.push_back((*link, Shown::All(*key)));
+                        }
+                    }
                 }
-                viewer.active = now;
-                if !is_served(*link) {
-                    viewer.shown = Bits::full(viewer.shown.len());
-                    self.news.push_back((*link, Shown::All(*key)));
-                }
+                lapsed |= viewer.promised.len() < before;
+            }
+            if lapsed {
+                seed.give_all(now, *key, &mut self.news);
             }
         }
     }
 }
 
 impl Seed {
-    /// The chunk that was shown least, of those not shown to this one.
-    fn give(&mut self, shown: &Bits) -> Option<u32> {
-        let hidden = (0..shown.len()).filter(|index| !shown.contains(*index));
-        let index = hidden.min_by_key(|index| self.given[*index as usize])?;
-        self.given[index as usize] += 1;
+    /// Chunks that neither went out nor are promised.
+    fn open(&self) -> Bits {
+        let mut open = Bits::full(self.sent.len());
+        for index in self.sent.iter() {
+            open.remove(index);
+        }
+        let promised = self.links.values().flat_map(|viewer| &viewer.promised);
+        for (index, _) in promised {
+            open.remove(*index);
+        }
+        open
+    }
+
+    /// How long a promise holds.
+    fn lifetime(&self) -> Duration {
+        let each = self.until.since(self.since) / self.sends.max(1);
+        let turns = PROMISE_TURNS * (SHOWN_AHEAD * self.links.len()) as u32;
+        (each * turns).max(PROMISE_MIN)
+    }
+
+    /// When to look after a viewer.
+    fn due(&self, viewer: &Viewer) -> Option<Timestamp> {
+        let oldest = viewer.promised.iter().map(|(_, since)| *since).min()?;
+        Some((oldest + self.lifetime()).min(viewer.active + IDLE))
+    }
+
+    /// Shows a link the next chunk that nobody was shown.
+    fn give(&mut self, now: Timestamp, link: LinkId) -> Option<u32> {
+        let open = self.open();
+        let viewer = self.links.get_mut(&link)?;
+        let index = open.iter().find(|index| !viewer.shown.contains(*index))?;
+        viewer.shown.insert(index);
+        viewer.promised.push((index, now));
         Some(index)
+    }
+
+    /// Shows chunks that nobody is promised to links that are promised none.
+    fn give_all(&mut self, now: Timestamp, key: ContentKey, news: &mut VecDeque<(LinkId, Shown)>) {
+        let idle = self.links.iter();
+        let idle = idle.filter(|(_, viewer)| viewer.promised.is_empty());
+        for link in idle.map(|(link, _)| *link).collect::<Vec<_>>() {
+            let more = self.give(now, link);
+            news.extend(more.map(|index| (link, Shown::More(key, index))));
+        }
+    }
+
+    /// Limits a link that was shown everything: to what went out, what it asked for, and a few
+    /// more.
+    fn limit(&mut self, now: Timestamp, link: LinkId) -> Option<Bits> {
+        let viewer = self.links.get_mut(&link)?;
+        if !viewer.shown.is_full() {
+            return None;
+        }
+        viewer.shown = self.sent.clone();
+        for (index, _) in &viewer.promised {
+            viewer.shown.insert(*index);
+        }
+        for _ in 0..SHOWN_AHEAD {
+            self.give(now, link);
+        }
+        self.links.get(&link).map(|viewer| viewer.shown.clone())
     }
 }
 
@@ -180,60 +281,150 @@ impl Seed {
 mod tests {
     use super::*;
 
+    const CHUNKS: u32 = 40;
+    const START: Timestamp = Timestamp::from_millis(1_000);
+
     fn key() -> ContentKey {
         let key = "bafkr4ihkr4ld3m4gqkjf4reryxsy2s5tkbxprqkow6fin2iiyvreuzzab4";
         key.parse().expect("a key")
     }
 
-    #[test]
-    fn each_chunk_goes_out_once_before_any_goes_twice() {
-        let mut seeding = Seeding::default();
-        let now = Timestamp::from_millis(1_000);
-        let links: Vec<LinkId> = (0..5).map(|n| LinkId([n; 16])).collect();
-        assert_eq!(seeding.subscribe(now, key(), links[0], 40), None);
-        let mut shown: Vec<u32> = Vec::new();
-        let mut waiting: VecDeque<(LinkId, u32)> = VecDeque::new();
-        for link in &links[1..] {
-            let bits = seeding.subscribe(now, key(), *link, 40).expect("a few");
-            let of_link = bits.iter().filter(|index| *index != 39);
-            waiting.extend(of_link.map(|index| (*link, index)));
+    fn link(n: u8) -> LinkId {
+        LinkId([n; 16])
+    }
+
+    /// Links that ask for whatever they are shown, at once.
+    struct Crowd {
+        seeding: Seeding,
+        asked: VecDeque<(LinkId, u32)>,
+        all: Vec<LinkId>,
+    }
+
+    impl Crowd {
+        fn new(links: u8) -> Self {
+            let mut crowd = Self {
+                seeding: Seeding::default(),
+                asked: VecDeque::new(),
+                all: Vec::new(),
+            };
+            for n in 0..links {
+                let shown = crowd.seeding.subscribe(START, key(), link(n), CHUNKS);
+                assert_eq!(
+                    shown.is_none(),
+                    n == 0,
+                    "only the first is shown everything"
+                );
+                let first = Bits::full(SHOWN_AHEAD as u32);
+                crowd.ask(link(n), &shown.unwrap_or(first));
+                crowd.hear();
+            }
+            crowd
         }
-        while let Some((link, index)) = waiting.pop_front() {
-            shown.push(index);
-            seeding.sent(now, key(), link, index);
-            while let Some((link, news)) = seeding.poll() {
-                if let Shown::More(_, index) = news {
-                    waiting.push_back((link, index));
+
+        fn ask(&mut self, link: LinkId, shown: &Bits) {
+            for index in shown.iter() {
+                if !self.asked.contains(&(link, index)) {
+                    self.seeding.asked(START, key(), link, &[index]);
+                    self.asked.push_back((link, index));
                 }
             }
-            if shown.len() == 39 {
-                break;
+        }
+
+        fn hear(&mut self) {
+            while let Some((link, shown)) = self.seeding.poll() {
+                match shown {
+                    Shown::More(_, index) => {
+                        let mut one = Bits::new(CHUNKS);
+                        one.insert(index);
+                        self.ask(link, &one);
+                    }
+                    Shown::Only(_, shown) => self.ask(link, &shown),
+                    Shown::All(_) => self.all.push(link),
+                }
             }
         }
-        shown.sort_unstable();
-        assert_eq!(shown, (0..39).collect::<Vec<u32>>());
-        seeding.sent(now, key(), links[1], 39);
-        let all: Vec<_> = std::iter::from_fn(|| seeding.poll()).collect();
-        let to_all = all.iter().filter(|(_, news)| *news == Shown::All(key()));
-        assert_eq!(
-            to_all.count(),
-            4,
-            "those who were shown a part are shown the rest"
-        );
+
+        /// Sends what was asked for first.
+        fn send(&mut self) -> u32 {
+            let (link, index) = self.asked.pop_front().expect("something is asked for");
+            self.seeding.sent(START, key(), link, index);
+            self.hear();
+            index
+        }
     }
 
     #[test]
-    fn who_asks_for_nothing_is_shown_everything() {
-        let mut seeding = Seeding::default();
-        let now = Timestamp::from_millis(1_000);
-        seeding.subscribe(now, key(), LinkId([0; 16]), 40);
-        seeding.subscribe(now, key(), LinkId([1; 16]), 40);
-        let later = seeding.next_timeout().expect("one is limited");
-        seeding.handle_timeout(later, |_| true);
-        assert_eq!(seeding.poll(), None, "it waits for an answer");
-        let later = seeding.next_timeout().expect("one is limited");
-        seeding.handle_timeout(later, |_| false);
-        assert_eq!(seeding.poll(), Some((LinkId([1; 16]), Shown::All(key()))));
-        assert_eq!(seeding.next_timeout(), None);
+    fn each_chunk_goes_out_once_before_any_goes_twice() {
+        let mut crowd = Crowd::new(5);
+        let mut sent: Vec<u32> = (0..CHUNKS).map(|_| crowd.send()).collect();
+        sent.sort_unstable();
+        assert_eq!(sent, (0..CHUNKS).collect::<Vec<u32>>());
+        assert_eq!(crowd.all.len(), 5, "then everybody is shown everything");
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_shown_to_another() {
+        let mut crowd = Crowd::new(2);
+        let silent = link(9);
+        let shown = crowd.seeding.subscribe(START, key(), silent, CHUNKS);
+        let shown = shown.expect("a few");
+        assert_eq!(shown.count() as usize, SHOWN_AHEAD);
+        for _ in 0..CHUNKS as usize - SHOWN_AHEAD {
+            assert!(!shown.contains(crowd.send()));
+        }
+        assert!(crowd.asked.is_empty());
+        let later = crowd.seeding.next_timeout().expect("they wait");
+        crowd.seeding.handle_timeout(later, |_, _| false);
+        crowd.hear();
+        assert_eq!(crowd.all, [silent], "it may hold what it was shown");
+        let mut sent: Vec<u32> = (0..SHOWN_AHEAD).map(|_| crowd.send()).collect();
+        sent.sort_unstable();
+        assert_eq!(sent, shown.iter().collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn what_waits_for_its_turn_is_not_shown_to_another_but_for_ever() {
+        let mut crowd = Crowd::new(2);
+        let end = START + PROMISE_MIN;
+        loop {
+            let now = crowd.seeding.next_timeout().expect("they wait");
+            crowd.seeding.handle_timeout(now, |_, _| true);
+            if now >= end {
+                break;
+            }
+            assert_eq!(crowd.seeding.poll(), None);
+        }
+        assert!(crowd.seeding.poll().is_some());
+    }
+
+    #[test]
+    fn a_promise_lasts_longer_in_a_crowd() {
+        let mut crowd = Crowd::new(8);
+        let mut now = START;
+        for _ in 0..8 {
+            now = now + Duration::from_secs(1);
+            let (link, index) = crowd.asked.pop_front().expect("something is asked for");
+            crowd.seeding.sent(now, key(), link, index);
+        }
+        // A chunk a second for eight links: each waits half a minute for what it is shown.
+        while let Some((_, shown)) = crowd.seeding.poll() {
+            assert!(matches!(shown, Shown::More(..)));
+        }
+        while now < START + Duration::from_secs(40) {
+            now = crowd.seeding.next_timeout().expect("they wait");
+            crowd.seeding.handle_timeout(now, |_, _| true);
+            assert_eq!(crowd.seeding.poll(), None);
+        }
+    }
+
+    #[test]
+    fn what_a_link_was_shown_that_is_gone_is_shown_to_another() {
+        let mut crowd = Crowd::new(3);
+        crowd.asked.retain(|(of, _)| *of != link(1));
+        crowd.seeding.link_down(START, link(1));
+        crowd.hear();
+        let mut sent: Vec<u32> = (0..CHUNKS).map(|_| crowd.send()).collect();
+        sent.sort_unstable();
+        assert_eq!(sent, (0..CHUNKS).collect::<Vec<u32>>());
     }
 }

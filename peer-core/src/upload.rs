@@ -404,10 +404,13 @@ impl Uploads {
         queues.filter(|queue| !queue.answers.is_empty()).count()
     }
 
-    /// Whether an answer waits for a link.
-    pub(crate) fn is_asked(&self, link: LinkId) -> bool {
-        let queue = self.queues.get(&link);
-        queue.is_some_and(|queue| !queue.answers.is_empty())
+    /// Whether a link waits for answers about a content, and takes what it is sent.
+    pub(crate) fn is_served(&self, now: Timestamp, link: LinkId, key: ContentKey) -> bool {
+        self.queues.get(&link).is_some_and(|queue| {
+            let waits = queue.answers.iter().any(|answer| answer.wanted.key == key);
+            let takes = queue.lanes.iter().any(|lane| lane.rate.get(now) > 0.0);
+            waits && (takes || !queue.is_busy(now))
+        })
     }
 
     /// Whether a link may begin with an answer: it waits longest, and few enough are served.

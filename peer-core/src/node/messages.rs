@@ -126,6 +126,7 @@ impl Node {
         while let Some((link, shown)) = self.seeding.poll() {
             let (key, held, chunks) = match shown {
                 Shown::More(key, index) => (key, None, vec![index]),
+                Shown::Only(key, held) => (key, Some(held), Vec::new()),
                 Shown::All(key) => match self.contents.get(key) {
                     Some(content) => (key, Some(content.held.clone()), Vec::new()),
                     None => continue,
@@ -171,7 +172,7 @@ impl Node {
         if !gone.is_empty() {
             self.send(now, link, ControlMessage::Gone { key, chunks: gone });
         }
-        self.seeding.asked(now, key, link);
+        self.seeding.asked(now, key, link, &held);
         for index in held {
             let wanted = Wanted {
                 request: id,

@@ -363,7 +363,7 @@ impl Node {
         self.transfers.handle_timeout(now);
         let uploads = &self.uploads;
         self.seeding
-            .handle_timeout(now, |link| uploads.is_asked(link));
+            .handle_timeout(now, |link, key| uploads.is_served(now, link, key));
         self.stripe(now);
         self.synchronise(now);
         self.end_catalog_calls(now);
@@ -460,7 +460,7 @@ impl Node {
             Action::Close(link) => {
                 self.control.remove(&link);
                 self.uploads.link_down(link);
-                self.seeding.link_down(link);
+                self.seeding.link_down(now, link);
                 for links in self.subscribers.values_mut() {
                     links.remove(&link);
                 }
