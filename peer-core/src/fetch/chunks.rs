@@ -1,0 +1,262 @@
+//! The chunks of a fetch: which are held, asked for or on their way into the store, and which
+//! is asked of a source next.
+//!
+//! Rarest first with a seeded tie-break, or first what somebody waits to read. A source that
+//! has nothing else to send is asked for what is late with others, and the losers are
+//! cancelled: nobody waits on the slowest, and no source can keep a chunk by being slow.
+//! Sources: BitTorrent's piece selection (Cohen 2003, sections 2.4.1 to 2.4.4); hedged
+//! requests (Dean and Barroso, "The Tail at Scale", 2013).
+
+use crate::{io::Slot, policy, random::Random, source::Source};
+use shoal_protocol::{
+    bits::Bits,
+    id::PeerId,
+    proof::{Proof, VerifiedChunk},
+    sorted::{SortedMap, SortedSet},
+    time::Timestamp,
+};
+use std::{sync::Arc, time::Duration};
+
+/// A chunk that was asked for.
+#[derive(Debug)]
+struct Asked {
+    /// Of how many sources.
+    copies: u8,
+    /// When the last of them was asked, and how long what it is asked for may take.
+    since: Timestamp,
+    patience: Duration,
+}
+
+/// The chunk-wise part of a fetch: begins when the proof is known.
+#[derive(Debug)]
+pub(super) struct Chunks {
+    pub(super) proof: Arc<Proof>,
+    pub(super) slot: Slot,
+    /// In the store.
+    pub(super) held: Bits,
+    /// Neither held, nor being stored, nor asked for.
+    pub(super) free: Bits,
+    asked: SortedMap<u32, Asked>,
+    /// Verified, waiting for a store transaction.
+    ready: Vec<(VerifiedChunk, PeerId)>,
+    /// In a store transaction.
+    writing: usize,
+    /// Number of sources that hold each chunk.
+    availability: Vec<u16>,
+    /// Chunks somebody waits to read.
+    pub(super) urgent: SortedSet<u32>,
+}
+
+impl Chunks {
+    pub(super) fn new(proof: Arc<Proof>, slot: Slot, held: Bits) -> Self {
+        let chunks = proof.size().chunks();
+        let mut free = Bits::full(chunks);
+        held.iter().for_each(|index| {
+            free.remove(index);
+        });
+        Self {
+            proof,
+            slot,
+            held,
+            free,
+            asked: SortedMap::new(),
+            ready: Vec::new(),
+            writing: 0,
+            availability: vec![0; chunks as usize],
+            urgent: SortedSet::new(),
+        }
+    }
+
+    /// Chunks that take memory: asked for, or waiting to be stored.
+    pub(super) fn in_memory(&self) -> usize {
+        self.asked.len() + self.ready.len() + self.writing
+    }
+
+    /// Whether a chunk that arrives is still of use.
+    pub(super) fn needs(&self, index: u32) -> bool {
+        self.free.contains(index) || self.asked.contains_key(&index)
+    }
+
+    /// A source no longer owes a chunk.
+    pub(super) fn release(&mut self, index: u32) {
+        if let Some(asked) = self.asked.get_mut(&index) {
+            asked.copies -= 1;
+            if asked.copies == 0 {
+                self.asked.remove(&index);
+                self.free.insert(index);
+            }
+        }
+    }
+
+    /// A chunk has verified; nobody is asked for it any more.
+    pub(super) fn arrived(&mut self, chunk: VerifiedChunk, from: PeerId) {
+        self.asked.remove(&chunk.index());
+        self.free.remove(chunk.index());
+        self.ready.push((chunk, from));
+    }
+
+    /// A chunk could not be stored.
+    pub(super) fn not_stored(&mut self, index: u32) {
+        self.free.insert(index);
+    }
+
+    /// A chunk is in the store.
+    pub(super) fn stored(&mut self, index: u32) {
+        self.held.insert(index);
+        self.free.remove(index);
+        self.urgent.remove(&index);
+    }
+
+    /// The chunks of the next store transaction, a few transactions at a time.
+    pub(super) fn poll_write(&mut self) -> Option<Vec<(VerifiedChunk, PeerId)>> {
+        if self.ready.is_empty() || self.writing >= policy::WRITES_MAX * 4 {
+            return None;
+        }
+        let ready = std::mem::take(&mut self.ready);
+        self.writing += ready.len();
+        Some(ready)
+    }
+
+    /// So many chunks are no longer in a store transaction.
+    pub(super) fn written(&mut self, chunks: usize) {
+        self.writing = self.writing.saturating_sub(chunks);
+    }
+
+    /// Nothing is stored for now: what waits for it is fetched again.
+    pub(super) fn drop_ready(&mut self) {
+        for (chunk, _) in std::mem::take(&mut self.ready) {
+            self.not_stored(chunk.index());
+        }
+    }
+
+    /// A stored chunk was dropped.
+    pub(super) fn lost(&mut self, index: u32) {
+        self.held.remove(index);
+        self.not_stored(index);
+    }
+
+    /// Counts what a source holds, or forgets it if it is for another number of chunks.
+    pub(super) fn count_or_drop(&mut self, source: &mut Source) {
+        match &source.have {
+            Some(have) if have.len() == self.held.len() => self.count_source(have, 1),
+            _ => source.have = None,
+        }
+    }
+
+    pub(super) fn count_source(&mut self, have: &Bits, by: i32) {
+        have.iter().for_each(|index| self.count_chunk(index, by));
+    }
+
+    pub(super) fn count_chunk(&mut self, index: u32, by: i32) {
+        if let Some(count) = self.availability.get_mut(index as usize) {
+            *count = count.saturating_add_signed(by as i16);
+        }
+    }
+
+    /// Chooses the next chunk to ask of a source, and notes that it is asked for. Without
+    /// room in memory only what is asked for already. If there is none, says when there may be.
+    pub(super) fn pick(
+        &mut self,
+        now: Timestamp,
+        source: &Source,
+        owes: &SortedSet<u32>,
+        has_room: bool,
+        random: &mut Random,
+    ) -> Result<u32, Option<Timestamp>> {
+        let have = source.have.as_ref().ok_or(None)?;
+        let wanted = |index: &u32| self.free.contains(*index) && have.contains(*index);
+        let urgent = self.urgent.iter().copied().find(wanted);
+        let free = match has_room {
+            true if urgent.is_some() => urgent,
+            true if source.is_late(now) || !self.late_urgent(now, source, owes) => {
+                self.rarest(have, random)
+            }
+            _ => None,
+        };
+        if let Some(index) = free {
+            self.free.remove(index);
+            self.ask(now, index, source);
+            return Ok(index);
+        }
+        // Who is late itself is no help.
+        if source.is_late(now) {
+            return Err(None);
+        }
+        let asked = self.asked.iter().map(|(index, asked)| (*index, asked));
+        let (due, _, index) =
+            late(asked, source, owes, &self.urgent, self.free.is_empty()).ok_or(None)?;
+        if now < due {
+            return Err(Some(due));
+        }
+        self.ask(now, index, source);
+        Ok(index)
+    }
+
+    fn ask(&mut self, now: Timestamp, index: u32, source: &Source) {
+        let before = self.asked.get(&index).map_or(0, |asked| asked.copies);
+        let asked = Asked {
+            copies: before.saturating_add(1),
+            since: now,
+            patience: source.patience(),
+        };
+        self.asked.insert(index, asked);
+    }
+
+    /// Whether somebody waits to read a chunk that is late with another source.
+    fn late_urgent(&self, now: Timestamp, source: &Source, owes: &SortedSet<u32>) -> bool {
+        let asked = self.urgent.iter();
+        let asked = asked.filter_map(|index| Some((*index, self.asked.get(index)?)));
+        late(asked, source, owes, &self.urgent, self.free.is_empty())
+            .is_some_and(|(due, ..)| due <= now)
+    }
+
+    fn rarest(&self, have: &Bits, random: &mut Random) -> Option<u32> {
+        let start = random.below(self.free.len());
+        let sample = self
+            .free
+            .common_from(have, start)
+            .take(policy::RAREST_SAMPLE);
+        let mut best: Option<(u16, u32)> = None;
+        let mut ties = 0;
+        for index in sample {
+            let count = self.availability[index as usize];
+            match best {
+                Some((least, _)) if count > least => continue,
+                Some((least, _)) if count == least => ties += 1,
+                _ => ties = 1,
+            }
+            // Each of the ties is as likely to stay (reservoir sampling, Vitter 1985).
+            if random.below(ties) == 0 {
+                best = Some((count, index));
+            }
+        }
+        best.map(|(_, index)| index)
+    }
+}
+
+/// Which of the chunks that others were asked for this source could be asked for first, and
+/// when: once it could have answered, later while the fetch does not yet end with them, and
+/// later with each source that was asked.
+fn late<'a>(
+    asked: impl Iterator<Item = (u32, &'a Asked)>,
+    source: &Source,
+    owes: &SortedSet<u32>,
+    urgent: &SortedSet<u32>,
+    ends: bool,
+) -> Option<(Timestamp, bool, u32)> {
+    let have = source.have.as_ref()?;
+    let patience = source.patience();
+    asked
+        .filter(|(index, _)| have.contains(*index) && !owes.contains(index))
+        .map(|(index, asked)| {
+            let patience = match ends || urgent.contains(&index) {
+                true => patience,
+                false => patience * policy::HEDGE_EARLY,
+            };
+            let most = patience * policy::HEDGE_SPREAD;
+            let patience = asked.patience.clamp(patience, most);
+            let due = asked.since + patience * (1 << asked.copies.saturating_sub(2).min(8));
+            (due, !urgent.contains(&index), index)
+        })
+        .min()
+}

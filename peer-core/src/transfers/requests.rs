@@ -1,0 +1,313 @@
+//! What was asked of whom and has not come: the requests that are open, and the answers that
+//! are put together from their frames.
+//!
+//! Whoever answers what nobody asked, or more than was asked, is found out here. Knows
+//! nothing of why something is asked.
+
+use crate::assembly::{Added, Assembly};
+use shoal_protocol::{
+    bulk::{BulkHeader, BulkKind},
+    content::{CHUNK_SIZE, ContentKey, ContentSize},
+    control::ControlMessage,
+    id::PeerId,
+    proof::MAX_PROOF,
+    sorted::SortedMap,
+    time::Timestamp,
+};
+
+struct Request {
+    key: ContentKey,
+    peer: PeerId,
+    asked: Timestamp,
+    part: RequestPart,
+}
+
+enum RequestPart {
+    Proof(Option<Assembly>),
+    Chunks(SortedMap<u32, Option<Assembly>>),
+}
+
+impl Request {
+    fn is_of(&self, key: ContentKey, peer: PeerId) -> bool {
+        (self.key, self.peer) == (key, peer)
+    }
+}
+
+/// A frame that brought something new.
+pub(super) struct Received {
+    pub(super) key: ContentKey,
+    /// When it was asked for.
+    pub(super) asked: Timestamp,
+    /// The whole proof or chunk, if this was its last frame.
+    pub(super) whole: Option<Vec<u8>>,
+}
+
+/// A request that is refused.
+pub(super) struct Refused {
+    pub(super) key: ContentKey,
+    /// The chunks that were asked for and have not come; `None`: the proof.
+    pub(super) chunks: Option<Vec<u32>>,
+}
+
+/// Messages that tell peers what they need not send.
+pub(super) type Cancels = Vec<(PeerId, ControlMessage)>;
+
+/// The open requests of a node.
+pub(super) struct Requests {
+    open: SortedMap<u32, Request>,
+    next: u32,
+    /// Bytes that each peer was asked for and has not sent, taken back or not: what is under
+    /// way when it is taken back is no fault, but nobody may send more than was asked.
+    due: SortedMap<PeerId, u64>,
+}
+
+impl Requests {
+    pub(super) fn new() -> Self {
+        Self {
+            open: SortedMap::new(),
+            next: 1,
+            due: SortedMap::new(),
+        }
+    }
+
+    /// Asks what a peer holds, and to be told of more. Nothing is waited for.
+    pub(super) fn ask_have(&mut self, key: ContentKey) -> ControlMessage {
+        ControlMessage::FetchPeerKeys {
+            id: self.next_id(),
+            key,
+            chunks: Vec::new(),
+        }
+    }
+
+    pub(super) fn ask_proof(
+        &mut self,
+        now: Timestamp,
+        key: ContentKey,
+        peer: PeerId,
+    ) -> ControlMessage {
+        let id = self.insert(now, key, peer, RequestPart::Proof(None), MAX_PROOF);
+        ControlMessage::FetchProof { id, key }
+    }
+
+    pub(super) fn ask_chunks(
+        &mut self,
+        now: Timestamp,
+        key: ContentKey,
+        peer: PeerId,
+        chunks: &[u32],
+    ) -> ControlMessage {
+        let parts = chunks.iter().map(|index| (*index, None)).collect();
+        let bytes = chunks.len() * CHUNK_SIZE;
+        let id = self.insert(now, key, peer, RequestPart::Chunks(parts), bytes);
+        let chunks = chunks.to_vec();
+        ControlMessage::FetchPeerKeys { id, key, chunks }
+    }
+
+    fn insert(
+        &mut self,
+        asked: Timestamp,
+        key: ContentKey,
+        peer: PeerId,
+        part: RequestPart,
+        bytes: usize,
+    ) -> u32 {
+        let id = self.next_id();
+        let request = Request {
+            key,
+            peer,
+            asked,
+            part,
+        };
+        self.open.insert(id, request);
+        *self.due.entry(peer).or_default() += bytes as u64;
+        id
+    }
+
+    fn next_id(&mut self) -> u32 {
+        let id = self.next;
+        self.next = self.next.wrapping_add(1).max(1);
+        id
+    }
+
+    /// Takes a bulk frame; `size` says how large a content is. Gives what was new, or what no
+    /// honest peer does.
+    pub(super) fn receive(
+        &mut self,
+        peer: PeerId,
+        header: BulkHeader,
+        payload: &[u8],
+        size: impl FnOnce(ContentKey) -> Option<ContentSize>,
+    ) -> Result<Option<Received>, &'static str> {
+        if header.request == 0 || header.request >= self.next {
+            return Err("it sent bytes that nobody asked for");
+        }
+        let due = self.due.entry(peer).or_default();
+        match due.checked_sub(payload.len() as u64) {
+            Some(left) => *due = left,
+            None => return Err("it sent more than it was asked for"),
+        }
+        // What was cancelled meanwhile is no fault.
+        let Some(request) = self.open.get_mut(&header.request) else {
+            return Ok(None);
+        };
+        if request.peer != peer {
+            return Err("it answered a request made to another peer");
+        }
+        let (key, asked) = (request.key, request.asked);
+        let (slot, len) = match (&mut request.part, header.kind) {
+            (RequestPart::Proof(slot), BulkKind::Proof) => (slot, Some(header.index as usize)),
+            (RequestPart::Chunks(parts), BulkKind::Chunk) => {
+                let Some(slot) = parts.get_mut(&header.index) else {
+                    return Ok(None);
+                };
+                (
+                    slot,
+                    size(key).and_then(|size| size.chunk_len(header.index)),
+                )
+            }
+            _ => return Err("it answered with another kind of frame"),
+        };
+        let Some(len) = len.filter(|len| *len <= MAX_PROOF) else {
+            return Err("it announced a proof answer above the limit");
+        };
+        let assembly = slot.get_or_insert_with(|| Assembly::new(len));
+        if assembly.len() != len {
+            return Err("its frames disagree about the length of the answer");
+        }
+        let whole = match assembly.add(header.offset, payload) {
+            Added::Partly => None,
+            Added::Again => return Ok(None),
+            Added::Misplaced => return Err("it sent a frame that has no place in the answer"),
+            Added::Whole => {
+                let bytes = slot.take().map(Assembly::into_bytes);
+                self.answered(&header, bytes.as_ref().map_or(0, Vec::len));
+                bytes
+            }
+        };
+        Ok(Some(Received { key, asked, whole }))
+    }
+
+    /// A proof or chunk has come whole: it is no longer waited for.
+    fn answered(&mut self, header: &BulkHeader, len: usize) {
+        let Some(request) = self.open.get_mut(&header.request) else {
+            return;
+        };
+        match &mut request.part {
+            RequestPart::Proof(_) => {
+                // How long it is was not known when it was asked for.
+                let due = self.due.entry(request.peer).or_default();
+                *due = due.saturating_sub((MAX_PROOF - len) as u64);
+                self.open.remove(&header.request);
+            }
+            RequestPart::Chunks(parts) => {
+                parts.remove(&header.index);
+                if parts.is_empty() {
+                    self.open.remove(&header.request);
+                }
+            }
+        }
+    }
+
+    /// A peer does not answer a request.
+    pub(super) fn refused(&mut self, peer: PeerId, id: u32) -> Option<Refused> {
+        if self.open.get(&id)?.peer != peer {
+            return None;
+        }
+        let request = self.open.remove(&id)?;
+        let chunks = match request.part {
+            RequestPart::Proof(_) => None,
+            RequestPart::Chunks(parts) => Some(parts.keys().copied().collect()),
+        };
+        Some(Refused {
+            key: request.key,
+            chunks,
+        })
+    }
+
+    /// Takes back all that was asked for a content.
+    pub(super) fn cancel_content(&mut self, key: ContentKey) -> Cancels {
+        self.cancel(&|request| request.key == key)
+    }
+
+    /// Takes back all that a peer was asked for.
+    pub(super) fn cancel_peer(&mut self, peer: PeerId) -> Cancels {
+        self.cancel(&|request| request.peer == peer)
+    }
+
+    /// Takes back that a peer was asked for the proof of a content.
+    pub(super) fn cancel_proof(&mut self, key: ContentKey, peer: PeerId) -> Cancels {
+        self.cancel(&|request| {
+            request.is_of(key, peer) && matches!(request.part, RequestPart::Proof(_))
+        })
+    }
+
+    /// Takes back that a peer was asked for chunks of a content.
+    pub(super) fn cancel_chunks(&mut self, key: ContentKey, peer: PeerId) -> Cancels {
+        self.cancel(&|request| {
+            request.is_of(key, peer) && matches!(request.part, RequestPart::Chunks(_))
+        })
+    }
+
+    /// Takes requests back, whether those they were made to are told or not.
+    fn cancel(&mut self, which: &dyn Fn(&Request) -> bool) -> Cancels {
+        let mut cancels = Vec::new();
+        self.open.retain(|&id, request| {
+            let ends = which(request);
+            if ends {
+                let chunks = Vec::new();
+                cancels.push((request.peer, ControlMessage::Cancel { id, chunks }));
+            }
+            !ends
+        });
+        cancels
+    }
+
+    /// Takes one chunk back that some peers were asked for.
+    pub(super) fn cancel_chunk(
+        &mut self,
+        key: ContentKey,
+        peers: &[PeerId],
+        index: u32,
+    ) -> Cancels {
+        let mut cancels = Vec::new();
+        for &peer in peers {
+            self.open.retain(|&id, request| {
+                let is_of = request.is_of(key, peer);
+                let RequestPart::Chunks(parts) = &mut request.part else {
+                    return true;
+                };
+                if is_of && parts.remove(&index).is_some() {
+                    let chunks = vec![index];
+                    cancels.push((peer, ControlMessage::Cancel { id, chunks }));
+                }
+                !parts.is_empty()
+            });
+        }
+        cancels
+    }
+
+    /// A peer does not hold some chunks any more: it knows that it need not send them.
+    pub(super) fn forget_chunks(&mut self, key: ContentKey, peer: PeerId, indexes: &[u32]) {
+        self.open.retain(|_, request| {
+            let is_of = request.is_of(key, peer);
+            let RequestPart::Chunks(parts) = &mut request.part else {
+                return true;
+            };
+            if is_of {
+                parts.retain(|index, _| !indexes.contains(index));
+            }
+            !parts.is_empty()
+        });
+    }
+
+    /// A peer is no source of a content any more: it need not be told.
+    pub(super) fn forget_source(&mut self, key: ContentKey, peer: PeerId) {
+        self.cancel(&|request| request.is_of(key, peer));
+    }
+
+    /// A peer is gone, and what it was asked for.
+    pub(super) fn forget_peer(&mut self, peer: PeerId) {
+        self.due.remove(&peer);
+        self.cancel(&|request| request.peer == peer);
+    }
+}
