@@ -1,0 +1,162 @@
+//! Signals of other peers: which are believed, which ask for a link or a lane, and which of
+//! these are refused.
+
+use super::{Action, Links, MAX_LINKS};
+use crate::link::Link;
+use shoal_protocol::{
+    VERSIONS, common_version,
+    id::{LinkId, Nonce, PeerId, Signature},
+    signal::{CLOCK_SKEW, Refusal, SIGNAL_LIFETIME, Signal, SignalBody},
+    signed::{Payload, Signed},
+    sorted::SortedMap,
+    time::{Timestamp, UnixMillis},
+};
+
+/// Most links remembered against replays, and of one peer. A minute's worth of honest use
+/// is far below. Guess.
+const MAX_SEEN: usize = 4096;
+const MAX_SEEN_OF_PEER: usize = 32;
+
+/// Links that were asked for, against replays, with when they may be forgotten.
+#[derive(Default)]
+pub(super) struct Seen {
+    links: SortedMap<LinkId, (PeerId, UnixMillis)>,
+}
+
+impl Seen {
+    /// Whether a link is asked for the first time. Where too many are, none is new.
+    fn is_new(&mut self, now: Timestamp, signal: &Signal) -> bool {
+        let time = now.unix_millis();
+        self.links.retain(|_, (_, forget)| *forget > time);
+        let peers = self.links.values().map(|(peer, _)| *peer);
+        let of_peer = peers.filter(|peer| *peer == signal.from).count();
+        let is_new = !self.links.contains_key(&signal.link)
+            && of_peer < MAX_SEEN_OF_PEER
+            && self.links.len() < MAX_SEEN;
+        if is_new {
+            let forget = signal.expires.plus(CLOCK_SKEW);
+            self.links.insert(signal.link, (signal.from, forget));
+        }
+        is_new
+    }
+}
+
+impl Links {
+    /// Takes a signal; `over` is the link it came over, unless it was the rendezvous that
+    /// passed it on.
+    pub(crate) fn handle_signal(&mut self, now: Timestamp, signed: &Signed, over: Option<LinkId>) {
+        #[cfg(feature = "test-hooks")]
+        let opened = if self.trust_signals {
+            signed.open_unverified()
+        } else {
+            signed.open()
+        };
+        #[cfg(not(feature = "test-hooks"))]
+        let opened = signed.open();
+        // Whatever does not verify says nothing about the peer it names.
+        let Ok(signal): Result<Signal, _> = opened else {
+            return;
+        };
+        let time = now.unix_millis();
+        let addressed = signal.from == signed.peer
+            && signal.to == self.own
+            && signal.namespace == self.namespace;
+        let latest = time.plus(SIGNAL_LIFETIME + CLOCK_SKEW);
+        let valid = signal.expires.plus(CLOCK_SKEW) > time && signal.expires <= latest;
+        if !addressed || !valid || signal.from == self.own {
+            return;
+        }
+        let own_link = over.filter(|link| self.peer_of(*link) == Some(signal.from));
+        if let SignalBody::Link = signal.body {
+            self.asked(now, &signal, own_link);
+        } else if self
+            .entries
+            .get(&signal.link)
+            .is_some_and(|entry| entry.link.peer == signal.from)
+        {
+            self.with(now, signal.link, |link| {
+                link.handle_signal(now, &signal, &signed.payload)
+            });
+        }
+    }
+
+    /// Another peer asks for a link, or for a lane of the one it asks over.
+    fn asked(&mut self, now: Timestamp, signal: &Signal, lane_of: Option<LinkId>) {
+        if !self.seen.is_new(now, signal) {
+            return;
+        }
+        if self.is_banned(now, signal.from) {
+            return self.refuse(now, signal, Refusal::Banned);
+        }
+        if common_version(&signal.versions).is_none() {
+            return self.refuse(now, signal, Refusal::Version);
+        }
+        if let Some(link) = lane_of {
+            // A lane that is not accepted is not waited for: there is the link.
+            if self.gives_lanes && self.can_add_lane(link) {
+                let nonce = Nonce(self.random.bytes());
+                let lane = Link::accept(now, self.own, nonce, signal);
+                self.insert(now, lane, lane_of);
+            }
+            return;
+        }
+        if let Some(&id) = self.by_peer.get(&signal.from) {
+            let asking = self
+                .entries
+                .get(&id)
+                .is_some_and(|entry| entry.link.is_asking());
+            if asking && self.own < signal.from {
+                // Both asked at once: the smaller id's link is the one; they will accept it.
+                return;
+            }
+            // Theirs is the one, or they lost the link this side still believes in.
+            self.ended(now, id);
+            self.close(id);
+        }
+        if self.records.is_dropping(now, signal.from) {
+            return self.refuse(now, signal, Refusal::Limit);
+        }
+        if self.entries.len() >= MAX_LINKS {
+            return self.refuse(now, signal, Refusal::Limit);
+        }
+        let nonce = Nonce(self.random.bytes());
+        let link = Link::accept(now, self.own, nonce, signal);
+        self.insert(now, link, None);
+    }
+
+    fn refuse(&mut self, now: Timestamp, asked: &Signal, why: Refusal) {
+        let refusal = Signal {
+            from: self.own,
+            to: asked.from,
+            namespace: self.namespace.clone(),
+            link: asked.link,
+            n: 0,
+            nonce: Nonce(self.random.bytes()),
+            versions: VERSIONS.into(),
+            expires: now.unix_millis().plus(SIGNAL_LIFETIME),
+            body: SignalBody::Refuse(why),
+        };
+        self.actions.push_back(Action::SignRefusal {
+            to: asked.from,
+            payload: refusal.to_payload(),
+        });
+    }
+
+    pub(crate) fn refusal_signed(
+        &mut self,
+        to: PeerId,
+        payload: String,
+        signature: Option<Signature>,
+    ) {
+        if let Some(sig) = signature {
+            self.actions.push_back(Action::SendSignal {
+                to,
+                signed: Signed {
+                    peer: self.own,
+                    payload,
+                    sig,
+                },
+            });
+        }
+    }
+}
