@@ -3,15 +3,19 @@
 //! Chunks are stored in a slot of their own while the key is not known yet; the record
 //! that names the slot comes last, so a publication that is given up leaves no content.
 
-use crate::io::{Code, Error, Progress, ProgressState, Slot};
-use crate::rate::Rate;
+use crate::{
+    io::{CallId, Code, Error, Progress, ProgressState, Slot},
+    policy,
+    rate::Rate,
+};
 use shoal_protocol::{
     catalog::Metadata,
     content::{CHUNK_SIZE, ContentSize},
     proof::{Proof, Publication, VerifiedChunk},
+    sorted::SortedMap,
     time::Timestamp,
 };
-use std::ops::Range;
+use std::{collections::VecDeque, ops::Range};
 
 /// Chunks read and stored as one: 4 MiB, since each read waits for the browser to answer
 /// (`cargo xtask bench publish`).
@@ -19,6 +23,77 @@ const BATCH_CHUNKS: u32 = 16;
 /// Batches on their way at a time: one is read while another is stored.
 const BATCHES_MAX: usize = 2;
 
+/// Most publications at a time, others wait. Guess: each keeps 4 MiB in memory.
+const MAX_PUBLISHING: usize = 4;
+/// Most publications that wait for others. Guess: a folder of files.
+const MAX_WAITING: usize = 4096;
+
+/// The publications of a node, by the call that asked for each.
+#[derive(Default)]
+pub(crate) struct Publications {
+    under_way: SortedMap<CallId, Publishing>,
+    /// Those that wait for others to end: their sizes and what is said of them.
+    waiting: VecDeque<(CallId, u64, Metadata)>,
+}
+
+impl Publications {
+    /// Lets a publication wait for its turn.
+    pub(crate) fn wait(
+        &mut self,
+        call: CallId,
+        size: u64,
+        metadata: Metadata,
+    ) -> Result<(), Error> {
+        if self.waiting.len() >= MAX_WAITING {
+            let message = "Too many contents wait to be published; wait for some of them.";
+            return Err(Error::new(Code::Limit, message));
+        }
+        self.waiting.push_back((call, size, metadata));
+        Ok(())
+    }
+
+    /// The next that waits, if there is room for it.
+    pub(crate) fn poll_waiting(&mut self) -> Option<(CallId, u64, Metadata)> {
+        if self.under_way.len() >= MAX_PUBLISHING {
+            return None;
+        }
+        self.waiting.pop_front()
+    }
+
+    /// Lets one wait no more. False if it does not wait.
+    pub(crate) fn stop_waiting(&mut self, call: CallId) -> bool {
+        let before = self.waiting.len();
+        self.waiting.retain(|(waiting, ..)| *waiting != call);
+        self.waiting.len() < before
+    }
+
+    /// Lets none wait any more; gives those that did.
+    pub(crate) fn stop_all_waiting(&mut self) -> Vec<CallId> {
+        let waiting = std::mem::take(&mut self.waiting);
+        waiting.into_iter().map(|(call, ..)| call).collect()
+    }
+
+    pub(crate) fn begin(&mut self, call: CallId, publishing: Publishing) {
+        self.under_way.insert(call, publishing);
+    }
+
+    pub(crate) fn get_mut(&mut self, call: CallId) -> Option<&mut Publishing> {
+        self.under_way.get_mut(&call)
+    }
+
+    /// Those that have begun.
+    pub(crate) fn calls(&self) -> Vec<CallId> {
+        self.under_way.keys().copied().collect()
+    }
+
+    /// One is done or given up; gives its slot, if it had begun.
+    pub(crate) fn end(&mut self, call: CallId) -> Option<Slot> {
+        let publishing = self.under_way.remove(&call)?;
+        Some(publishing.slot)
+    }
+}
+
+/// A publication that has begun.
 pub(crate) struct Publishing {
     pub(crate) slot: Slot,
     pub(crate) metadata: Metadata,
@@ -32,7 +107,7 @@ pub(crate) struct Publishing {
     in_flight: usize,
     stored: u64,
     rate: Rate,
-    pub(crate) reported: Option<Timestamp>,
+    reported: Option<Timestamp>,
 }
 
 impl Publishing {
@@ -119,7 +194,19 @@ impl Publishing {
         self.publication.take()?.finish()
     }
 
-    pub(crate) fn progress(&self, now: Timestamp) -> Progress {
+    /// What is to be told, if it is time or it is `done`.
+    pub(crate) fn report(&mut self, now: Timestamp, done: bool) -> Option<Progress> {
+        let due = self
+            .reported
+            .is_none_or(|at| at + policy::PROGRESS_INTERVAL <= now);
+        if !due && !done {
+            return None;
+        }
+        self.reported = Some(now);
+        Some(self.progress(now))
+    }
+
+    fn progress(&self, now: Timestamp) -> Progress {
         let rate = self.rate.get(now);
         let left = self.size.bytes() - self.stored;
         Progress {

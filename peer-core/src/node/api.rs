@@ -14,19 +14,15 @@ use std::time::Duration;
 
 /// How long a catalog that was asked for is waited for. Guess: some round trips of a bad line.
 const CATALOG_PATIENCE: Duration = Duration::from_secs(5);
-/// Most publications that wait for others. Guess: a folder of files.
-const MAX_WAITING: usize = 4096;
 
 impl Node {
     pub(super) fn command(&mut self, now: Timestamp, call: CallId, command: Command) {
         match command {
             Command::Publish { size, metadata } => {
-                if self.waiting_publications.len() >= MAX_WAITING {
-                    let message = "Too many contents wait to be published; wait for some of them.";
-                    return self.answer_error(call, Error::new(Code::Limit, message));
+                match self.publications.wait(call, size, metadata) {
+                    Ok(()) => self.publish_next(),
+                    Err(error) => self.answer_error(call, error),
                 }
-                self.waiting_publications.push_back((call, size, metadata));
-                self.publish_next();
             }
             Command::Fetch {
                 key,
@@ -316,13 +312,10 @@ impl Node {
     }
 
     fn close(&mut self) {
-        let waiting = std::mem::take(&mut self.waiting_publications);
-        let waiting = waiting.into_iter().map(|(call, ..)| call);
-        for call in waiting {
+        for call in self.publications.stop_all_waiting() {
             self.answer_error(call, Error::new(Code::Closed, "The peer was closed."));
         }
-        let publications: Vec<CallId> = self.publishing.keys().copied().collect();
-        for call in publications {
+        for call in self.publications.calls() {
             self.end_publication(call, Error::new(Code::Closed, "The peer was closed."));
         }
         let waiting: Vec<CallId> = std::mem::take(&mut self.fetch_calls)

@@ -3,12 +3,15 @@
 //!
 //! The workflow: a peer advertises its catalog at the rendezvous and is shown others
 //! ([`discover`]); it asks them for their keys and is asked ([`messages`]); it works out what
-//! it lacks and who holds it ([`discover`]), asks for chunks and stores them ([`content`]).
+//! it lacks and who holds it ([`discover`]), asks for chunks and stores them ([`content`]), and
+//! reads them for whoever asks ([`read`]). What it has of its own it publishes ([`publish`]).
 
 mod api;
 mod content;
 mod discover;
 mod messages;
+mod publish;
+mod read;
 
 use crate::{
     catalogs::{Catalogs, OwnCatalog},
@@ -19,7 +22,7 @@ use crate::{
     },
     link::LinkAction,
     links::{self, Links},
-    publishing::Publishing,
+    publishing::Publications,
     random::Random,
     rendezvous::{self, Session, SignTag},
     seeding::Seeding,
@@ -28,7 +31,6 @@ use crate::{
     upload::{Uploads, Wanted},
 };
 use shoal_protocol::{
-    catalog::Metadata,
     content::ContentKey,
     control::ControlMessage,
     id::{LinkId, PeerId},
@@ -134,9 +136,7 @@ pub struct Node {
     uploads: Uploads,
     seeding: Seeding,
     striping: Striping,
-    publishing: SortedMap<CallId, Publishing>,
-    /// Publications that wait for others to end: their sizes and what is said of them.
-    waiting_publications: VecDeque<(CallId, u64, Metadata)>,
+    publications: Publications,
 
     state: PeerState,
     /// Peers at the rendezvous.
@@ -206,8 +206,7 @@ impl Node {
             uploads: Uploads::new(now, config.limits),
             seeding: Seeding::default(),
             striping: Striping::default(),
-            publishing: SortedMap::new(),
-            waiting_publications: VecDeque::new(),
+            publications: Publications::default(),
             namespace,
             random,
             state: PeerState::Offline,
