@@ -127,3 +127,42 @@ impl Records {
         self.by_peer.entry(peer).or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: PeerId = PeerId::from_public_key([1; 32]);
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+
+    #[test]
+    fn who_comes_back_need_not_wait_unless_its_links_soon_end() {
+        let (mut records, mut random) = (Records::default(), Random::new([1; 32]));
+        records.failed(NOW, PEER, &mut random);
+        assert!(records.is_failing(PEER) && records.has_to_wait(NOW, PEER));
+        records.came(PEER);
+        assert!(!records.is_failing(PEER) && !records.has_to_wait(NOW, PEER));
+        for _ in 0..DROPS {
+            assert!(!records.is_dropping(NOW, PEER));
+            records.ended(NOW, PEER, Duration::ZERO, &mut random);
+            records.came(PEER);
+        }
+        assert!(records.is_dropping(NOW, PEER));
+        records.ended(NOW, PEER, STEADY, &mut random);
+        assert!(!records.is_dropping(NOW, PEER));
+    }
+
+    #[test]
+    fn a_ban_outlasts_the_records_of_others() {
+        let (mut records, mut random) = (Records::default(), Random::new([1; 32]));
+        records.ban(NOW, PEER);
+        for number in 0..=MAX_RECORDS {
+            let mut key = [2; 32];
+            key[..8].copy_from_slice(&number.to_le_bytes());
+            records.failed(NOW, PeerId::from_public_key(key), &mut random);
+        }
+        assert!(records.by_peer.len() <= MAX_RECORDS);
+        assert!(records.is_banned(NOW, PEER));
+        assert!(!records.is_banned(NOW + BAN, PEER));
+    }
+}

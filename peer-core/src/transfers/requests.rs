@@ -311,3 +311,74 @@ impl Requests {
         self.cancel(&|request| request.peer == peer);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: ContentKey = ContentKey::from_hash([7; 32]);
+    const ASKED: PeerId = PeerId::from_public_key([1; 32]);
+    const OTHER: PeerId = PeerId::from_public_key([2; 32]);
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+    const LEN: usize = 100;
+
+    /// Requests with one that is open, for the only chunk of a content.
+    fn one_chunk() -> (Requests, BulkHeader) {
+        let mut requests = Requests::new();
+        requests.ask_chunks(NOW, KEY, ASKED, &[0]);
+        let header = BulkHeader {
+            kind: BulkKind::Chunk,
+            request: 1,
+            index: 0,
+            offset: 0,
+        };
+        (requests, header)
+    }
+
+    fn receive(requests: &mut Requests, peer: PeerId, header: BulkHeader) -> Result<bool, &str> {
+        let size = |_| ContentSize::try_from(LEN as u64).ok();
+        let received = requests.receive(peer, header, &[0; LEN], size)?;
+        Ok(received.is_some_and(|received| received.whole.is_some()))
+    }
+
+    #[test]
+    fn only_who_was_asked_may_send_and_only_what_was_asked_for() {
+        let (mut requests, header) = one_chunk();
+        let unknown = BulkHeader {
+            request: 2,
+            ..header
+        };
+        assert!(receive(&mut requests, ASKED, unknown).is_err());
+        assert!(receive(&mut requests, OTHER, header).is_err());
+        let proof = BulkHeader {
+            kind: BulkKind::Proof,
+            ..header
+        };
+        assert!(receive(&mut requests, ASKED, proof).is_err());
+        assert_eq!(receive(&mut requests, ASKED, header), Ok(true));
+    }
+
+    #[test]
+    fn what_was_taken_back_may_still_come_but_no_more_than_that() {
+        let (mut requests, header) = one_chunk();
+        assert_eq!(requests.cancel_content(KEY).len(), 1);
+        assert_eq!(requests.cancel_content(KEY).len(), 0);
+        for _ in 0..CHUNK_SIZE / LEN {
+            assert_eq!(receive(&mut requests, ASKED, header), Ok(false));
+        }
+        assert!(receive(&mut requests, ASKED, header).is_err());
+    }
+
+    #[test]
+    fn a_request_ends_with_its_last_chunk() {
+        let mut requests = Requests::new();
+        requests.ask_chunks(NOW, KEY, ASKED, &[3, 4]);
+        requests.ask_chunks(NOW, KEY, OTHER, &[4]);
+        let cancels = requests.cancel_chunk(KEY, &[OTHER], 4);
+        assert!(matches!(&cancels[..], [(OTHER, _)]));
+        assert!(requests.refused(OTHER, 2).is_none());
+        requests.forget_chunks(KEY, ASKED, &[3]);
+        let refused = requests.refused(ASKED, 1).expect("it is open");
+        assert_eq!(refused.chunks, Some(vec![4]));
+    }
+}
