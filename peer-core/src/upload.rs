@@ -218,10 +218,7 @@ impl Uploads {
         // Those that are far slower are limited by their own line.
         let alike = rates.filter(|rate| *rate * policy::UNLIKE > own);
         let (sum, count) = alike.fold((own, 1.0), |(sum, count), rate| (sum + rate, count + 1.0));
-        let water = high_water(own.min(sum / count));
-        // What waits in all lanes of a link control messages wait behind.
-        let queue = self.queues.get(&self.link_of(lane.id));
-        water / queue.map_or(1, |queue| queue.lanes.len())
+        high_water(own.min(sum / count))
     }
 
     /// Queues an answer; false if too many are waiting.

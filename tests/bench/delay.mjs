@@ -1,7 +1,8 @@
 // MB/s over links with delay and loss: this project from one source and from three, beside one
-// bare peer connection, which sends no faster than its window allows. Every peer connection
-// has a link of its own (rig/links.mjs), so that further connections to one peer are not
-// held back by the first; the page's candidates are rewritten on their way into the browser.
+// bare peer connection, which sends no faster than its window allows, and beside eight of them,
+// which are what this machine carries, whoever asks of whom. Every peer connection has a link
+// of its own (rig/links.mjs), so that further connections to one peer are not held back by the
+// first; the page's candidates are rewritten on their way into the browser.
 
 import { Report, quick } from './report.mjs';
 import { bareChannel } from './systems/bare.mjs';
@@ -20,6 +21,8 @@ const CASES = [
   { name: '100 ms', rtt: 100, loss: 0, size: 16 * MB, spread: 2.5 },
   { name: '40 ms, 1 % lost', rtt: 40, loss: 0.01, size: 8 * MB },
 ];
+/** Bare connections at a time that the machine is measured with. */
+const MANY = 8;
 /** As Chromium's own examples have it, and not the worst in `transfer`. */
 const VARIANT = { message: 64 * 1024, inWorker: true };
 
@@ -30,11 +33,15 @@ await bench(async (until) => {
   const report = new Report('delay');
   for (const { name, rtt, loss, size: full, striped, spread } of CASES) {
     const size = quick ? full / 2 : full;
+    const bare = (connections) => through({ rtt, loss }, (prepare) => (
+      bareChannel({ from, to, site: sites[0], size, variant: VARIANT, connections, prepare })
+    ));
     const ours = (sites) => through({ rtt, loss }, (prepare, round) => (
       transfer({ from, to, sites, server, size, seed: round + 1, prepare })
     ));
     const values = await rounds(ROUNDS, {
-      bare: through({ rtt, loss }, (prepare) => bareChannel({ from, to, site: sites[0], size, variant: VARIANT, prepare })),
+      bare: bare(1),
+      [`bare, ${MANY}`]: bare(MANY),
       shoal: ours([sites[0], sites.at(-1)]),
       'shoal, 3': ours(sites),
     });
@@ -42,6 +49,7 @@ await bench(async (until) => {
     for (const [system, rates] of Object.entries(values)) report.add({ case: row, system, unit: 'MB/s', values: rates });
     report.ratio({ case: row, of: ['shoal', values.shoal], to: ['bare', values.bare], goal: striped });
     report.ratio({ case: row, of: ['shoal, 3', values['shoal, 3']], to: ['shoal', values.shoal], goal: spread });
+    report.ratio({ case: row, of: [`bare, ${MANY}`, values[`bare, ${MANY}`]], to: ['bare', values.bare] });
   }
   await report.write();
 
