@@ -60,11 +60,9 @@ impl Publications {
         self.waiting.pop_front()
     }
 
-    /// Lets one wait no more. False if it does not wait.
-    pub(crate) fn stop_waiting(&mut self, call: CallId) -> bool {
-        let before = self.waiting.len();
+    /// Lets one wait no more.
+    pub(crate) fn stop_waiting(&mut self, call: CallId) {
         self.waiting.retain(|(waiting, ..)| *waiting != call);
-        self.waiting.len() < before
     }
 
     /// Lets none wait any more; gives those that did.
@@ -86,10 +84,9 @@ impl Publications {
         self.under_way.keys().copied().collect()
     }
 
-    /// One is done or given up; gives its slot, if it had begun.
-    pub(crate) fn end(&mut self, call: CallId) -> Option<Slot> {
-        let publishing = self.under_way.remove(&call)?;
-        Some(publishing.slot)
+    /// One is done or given up; gives it, if it had begun.
+    pub(crate) fn end(&mut self, call: CallId) -> Option<Publishing> {
+        self.under_way.remove(&call)
     }
 }
 
@@ -133,6 +130,11 @@ impl Publishing {
 
     pub(crate) fn size(&self) -> ContentSize {
         self.size
+    }
+
+    /// Whether everything is stored, and the record that names the slot is being written.
+    pub(crate) fn is_recording(&self) -> bool {
+        self.publication.is_none()
     }
 
     /// The next bytes to read, while there is room for them.

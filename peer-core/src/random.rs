@@ -36,9 +36,6 @@ impl Random {
         Random::new(self.bytes())
     }
 
-    /// Exponential back-off with full jitter, between a half and all of
-    /// `base * 2^failures`, at most `max`.
-    /// Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015 (equal jitter).
     /// Puts things into an order in which each is as likely at every place (Fisher and Yates).
     pub(crate) fn shuffle<T>(&mut self, things: &mut [T]) {
         for last in (1..things.len()).rev() {
@@ -46,6 +43,9 @@ impl Random {
         }
     }
 
+    /// Exponential back-off with equal jitter: between a half and all of
+    /// `base * 2^failures`, at most `max`.
+    /// Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     pub(crate) fn backoff(&mut self, base: Duration, failures: u32, max: Duration) -> Duration {
         let full = base.saturating_mul(1 << failures.min(16)).min(max);
         full / 2 + full.mul_f64(f64::from(self.below(1000)) / 2000.0)

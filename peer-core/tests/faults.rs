@@ -269,6 +269,23 @@ fn a_fetch_of_what_nobody_has_waits_and_can_be_aborted() {
 }
 
 #[test]
+fn what_is_recorded_when_its_publication_is_aborted_stays_whole() {
+    let mut network = Network::new(29, 2);
+    let bytes = network.random_bytes(2 * MIB);
+    let call = network.begin_publication(0, "too late", &bytes);
+    let recorded = |network: &Network| network.peers[0].store.contents(&Namespace::default());
+    network.run_until("the record", MINUTE, |network| {
+        !recorded(network).is_empty()
+    });
+    let key = recorded(&network)[0].key;
+    network.input(0, Input::Abort(call));
+    network.fetch(1, key);
+    network.run_until("the file", MINUTE, |network| network.has_all(1, key));
+    network.assert_content(0, key, &bytes);
+    network.assert_content(1, key, &bytes);
+}
+
+#[test]
 fn a_killed_peer_goes_on_where_its_store_ended() {
     let mut network = Network::new(28, 2);
     let bytes = network.random_bytes(16 * MIB);

@@ -259,6 +259,9 @@ impl Fetch {
         bytes: Vec<u8>,
     ) -> Result<Option<Vec<PeerId>>, ProofError> {
         let owed = self.owed.entry(peer).or_default().remove(&index);
+        if let Some(source) = self.sources.get_mut(&peer) {
+            source.released(usize::from(owed));
+        }
         let Some(chunks) = &mut self.chunks else {
             return Ok(None);
         };
@@ -273,7 +276,6 @@ impl Fetch {
             }
         };
         if let Some(source) = self.sources.get_mut(&peer) {
-            source.released(usize::from(owed));
             source.answered(now, len, asked);
         }
         self.changed = true;

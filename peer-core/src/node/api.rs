@@ -136,7 +136,7 @@ impl Node {
 
     /// Nobody waits for the call any more.
     pub(super) fn abort(&mut self, call: CallId) {
-        self.drop_publication(call);
+        self.abort_publication(call);
         for calls in self.read_calls.values_mut() {
             calls.retain(|waiting| *waiting != call);
         }

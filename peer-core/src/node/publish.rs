@@ -125,10 +125,12 @@ impl Node {
         result: Result<StoreAnswer, StoreError>,
     ) {
         let key = proof.key();
-        match result {
+        let Some(publishing) = self.publications.end(call) else {
+            return;
+        };
+        self.publish_next();
+        let error = match result {
             Ok(StoreAnswer::Content(Some(content))) => {
-                self.publications.end(call);
-                self.publish_next();
                 self.transfers.stop(key);
                 let held = content.held.clone();
                 self.contents.insert(content);
@@ -161,31 +163,43 @@ impl Node {
                     });
                     self.answer(call, Answer::Content(content));
                 }
+                return;
             }
-            Ok(_) => self.end_publication(
-                call,
-                store_error(&StoreError::Failed("no record was kept".into())),
-            ),
-            Err(error) => self.end_publication(call, store_error(&error)),
-        }
+            Ok(_) => StoreError::Failed("no record was kept".into()),
+            Err(error) => error,
+        };
+        let slot = publishing.slot;
+        self.store(Op::Quiet, StoreRequest::DropSlot { slot });
+        self.answer_error(call, store_error(&error));
     }
 
-    /// Gives a publication up; nothing of it stays.
+    /// Ends a publication that has begun with an error.
     pub(super) fn end_publication(&mut self, call: CallId, error: Error) {
         if self.drop_publication(call) {
             self.answer_error(call, error);
         }
     }
 
-    /// Drops a publication and what is stored of it; false if there was none.
-    pub(super) fn drop_publication(&mut self, call: CallId) -> bool {
-        if self.publications.stop_waiting(call) {
-            return true;
+    /// Ends a publication that nobody waits for. One that is being recorded is not ended: it
+    /// stays, as if nobody had stopped waiting.
+    pub(super) fn abort_publication(&mut self, call: CallId) {
+        let publishing = self.publications.get_mut(call);
+        if !publishing.is_some_and(|publishing| publishing.is_recording()) {
+            self.publications.stop_waiting(call);
+            self.drop_publication(call);
         }
-        let Some(slot) = self.publications.end(call) else {
+    }
+
+    /// Drops a publication that has begun and what is stored of it; false if there was none.
+    fn drop_publication(&mut self, call: CallId) -> bool {
+        let Some(publishing) = self.publications.end(call) else {
             return false;
         };
-        self.store(Op::Quiet, StoreRequest::DropSlot { slot });
+        // A record may name the slot already; then the content is whole, and stays.
+        if !publishing.is_recording() {
+            let slot = publishing.slot;
+            self.store(Op::Quiet, StoreRequest::DropSlot { slot });
+        }
         self.publish_next();
         true
     }

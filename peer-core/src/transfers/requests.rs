@@ -168,7 +168,7 @@ impl Requests {
             _ => return Err("it answered with another kind of frame"),
         };
         let Some(len) = len.filter(|len| *len <= MAX_PROOF) else {
-            return Err("it announced a proof answer above the limit");
+            return Err("it announced an answer above the limit");
         };
         let assembly = slot.get_or_insert_with(|| Assembly::new(len));
         if assembly.len() != len {
