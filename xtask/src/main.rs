@@ -9,6 +9,7 @@ mod check;
 mod fuzz;
 mod npm;
 mod package;
+mod panics;
 mod paths;
 mod process;
 mod rebuild;

@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use walrus::Module;
 use wasm_bindgen_cli_support::Bindgen;
 
 use crate::process::{capture, cargo, command, run, step};
 use crate::stamp::{self, Inputs};
-use crate::{paths, tools};
+use crate::{panics, paths, tools};
 
 const MODULE: &str = "shoal_peer_bg.wasm";
 const GLUE: &str = "shoal_peer.js";
@@ -81,25 +82,32 @@ fn compile(what: &str, folder: &Path, options: &[&str]) -> Result<PathBuf> {
 
 fn bind(name: &str, compiled: &Path, out: &Path) -> Result<()> {
     // The module names the version of wasm-bindgen it was made for, and no other will do.
-    Inputs::new(&["wasm-bindgen", "with default path", "with reset"])
-        .file(compiled)?
-        .unless_done(name, &[&out.join(MODULE)], || {
-            step("wasm-bindgen", || {
-                remove(out)?;
-                Bindgen::new()
-                    .input_path(compiled)
-                    .out_name("shoal_peer")
-                    .web(true)?
-                    // With it an engine in the page can be started again after a trap.
-                    .reset_state_function(true)
-                    .omit_default_module_path(false)
-                    .typescript(true)
-                    .remove_name_section(true)
-                    .remove_producers_section(true)
-                    .keep_debug(false)
-                    .generate(out)
-            })
-        })?;
+    Inputs::new(&[
+        "wasm-bindgen",
+        "with default path",
+        "with reset",
+        "without panics",
+    ])
+    .file(compiled)?
+    .unless_done(name, &[&out.join(MODULE)], || {
+        step("wasm-bindgen", || {
+            remove(out)?;
+            let mut module = Module::from_file(compiled)
+                .with_context(|| format!("cannot read {}", compiled.display()))?;
+            panics::become_traps(&mut module)?;
+            Bindgen::new()
+                .input_bytes("shoal_peer", module.emit_wasm())
+                .web(true)?
+                // With it an engine in the page can be started again after a trap.
+                .reset_state_function(true)
+                .omit_default_module_path(false)
+                .typescript(true)
+                .remove_name_section(true)
+                .remove_producers_section(true)
+                .keep_debug(false)
+                .generate(out)
+        })
+    })?;
     Ok(())
 }
 
