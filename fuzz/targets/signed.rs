@@ -10,6 +10,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use shoal_protocol::catalog::CatalogHead;
 use shoal_protocol::control::AuthPayload;
 use shoal_protocol::id::{PeerId, Signature};
+use shoal_protocol::json;
 use shoal_protocol::rendezvous::{Join, Presence};
 use shoal_protocol::signal::Signal;
 use shoal_protocol::signed::{Payload, Signed};
@@ -33,7 +34,7 @@ fn open<T: Payload + PartialEq + Debug>(text: &str) {
         sig: Signature(key.sign(&T::KIND.message(text)).to_bytes()),
     };
     if let Ok(payload) = signed.open::<T>() {
-        let again: T = serde_json::from_str(&payload.to_payload()).expect("its own text");
+        let again: T = json::from_str(&payload.to_payload()).expect("its own text");
         assert_eq!(again, payload);
     }
 }

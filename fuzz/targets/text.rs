@@ -8,10 +8,12 @@ use std::str::FromStr;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use shoal_protocol::bits::Bits;
 use shoal_protocol::candidate::Candidate;
 use shoal_protocol::content::ContentKey;
 use shoal_protocol::id::PeerId;
+use shoal_protocol::json;
 use shoal_protocol::namespace::Namespace;
 use shoal_protocol::signal::{Fingerprint, IceText};
 
@@ -23,6 +25,10 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     same::<IceText>(text);
     same::<Candidate>(text);
     same_json::<Bits>(text);
+    // Nothing is read that is not JSON, or as something else.
+    if let Ok(value) = json::from_str::<Value>(text) {
+        assert_eq!(serde_json::from_str::<Value>(text).expect("JSON"), value);
+    }
 });
 
 fn same<T: FromStr + Serialize + DeserializeOwned + PartialEq + Debug>(text: &str) {
@@ -32,12 +38,12 @@ fn same<T: FromStr + Serialize + DeserializeOwned + PartialEq + Debug>(text: &st
 }
 
 fn same_json<T: Serialize + DeserializeOwned + PartialEq + Debug>(text: &str) {
-    if let Ok(value) = serde_json::from_str::<T>(text) {
+    if let Ok(value) = json::from_str::<T>(text) {
         survives(&value);
     }
 }
 
 fn survives<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
     let printed = serde_json::to_string(value).expect("printable");
-    assert_eq!(&serde_json::from_str::<T>(&printed).expect(&printed), value);
+    assert_eq!(&json::from_str::<T>(&printed).expect(&printed), value);
 }

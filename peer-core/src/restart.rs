@@ -297,7 +297,7 @@ mod tests {
                 Some(LinkAction::SignSignal { payload, .. }) => {
                     first.signal_signed(0, Some(Signature([0; 64]))).unwrap();
                     first.poll();
-                    serde_json::from_str(&payload).unwrap()
+                    shoal_protocol::json::from_str(&payload).unwrap()
                 }
                 other => panic!("{other:?}"),
             };
@@ -424,7 +424,7 @@ mod tests {
         }
 
         fn deliver(&mut self, to: usize, signed: &Signed) {
-            let mut signal: Signal = serde_json::from_str(&signed.payload).unwrap();
+            let mut signal: Signal = shoal_protocol::json::from_str(&signed.payload).unwrap();
             if let Some(forge) = self.forge {
                 forge(&mut signal);
             }

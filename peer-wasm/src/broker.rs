@@ -1,7 +1,7 @@
 //! Messages between the engine and the broker, the part of Shoal on the page that has
 //! the peer connections.
 
-use crate::errors::describe;
+use crate::json::from_js;
 use js_sys::{JsString, Object, Reflect};
 use serde::Serialize;
 use shoal_peer_core::io::LinkInput;
@@ -73,9 +73,9 @@ pub fn read(message: &JsValue) -> Option<(LinkId, FromBroker)> {
                 _ => one(failed("the data channels could not be transferred")),
             }
         }
-        "local" => one(match serde_wasm_bindgen::from_value(message.clone()) {
+        "local" => one(match from_js(message) {
             Ok(description) => LinkInput::LocalDescription(description),
-            Err(error) => failed(&["no usable description: ", &describe(&error.into())].concat()),
+            Err(error) => failed(&format!("no usable description: {error}")),
         }),
         "candidate" => match get(message, "candidate").dyn_into::<JsString>() {
             // Of a kind this version does not know: others may do.

@@ -1,6 +1,6 @@
 //! What facades ask for: their calls and options, checked.
 
-use crate::{errors::invalid, rendezvous::socket_url, source::Source};
+use crate::{errors::invalid, json::from_js, rendezvous::socket_url, source::Source};
 use js_sys::{Array, Object, Reflect};
 use serde::de::DeserializeOwned;
 use shoal_peer_core::io::{Code, Command, Error, Limits, Priority, Replicate};
@@ -187,5 +187,5 @@ fn get(object: &JsValue, name: &str) -> Option<JsValue> {
 }
 
 fn parse<T: DeserializeOwned>(value: JsValue, name: &str) -> Result<T, Error> {
-    serde_wasm_bindgen::from_value(value).map_err(|error| invalid(format!("`{name}`: {error}")))
+    from_js(&value).map_err(|error| invalid(format!("`{name}`: {error}")))
 }

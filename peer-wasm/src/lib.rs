@@ -29,6 +29,8 @@ mod errors;
 #[cfg(target_arch = "wasm32")]
 mod identity;
 #[cfg(target_arch = "wasm32")]
+mod json;
+#[cfg(target_arch = "wasm32")]
 mod rendezvous;
 #[cfg(target_arch = "wasm32")]
 mod source;

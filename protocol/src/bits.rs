@@ -192,7 +192,7 @@ mod tests {
             r#""CgAAAAEE""#,
             r#""CgAAAAECAA""#,
         ] {
-            assert!(serde_json::from_str::<Bits>(text).is_err(), "{text}");
+            assert!(crate::json::from_str::<Bits>(text).is_err(), "{text}");
         }
     }
 
@@ -218,7 +218,7 @@ mod tests {
                 bits.insert(if len == 0 { pick } else { pick % len });
             }
             let text = serde_json::to_string(&bits).unwrap();
-            let same: Bits = serde_json::from_str(&text).unwrap();
+            let same: Bits = crate::json::from_str(&text).unwrap();
             prop_assert_eq!(same.iter().count() as u32, bits.count());
             prop_assert_eq!(same, bits);
         }

@@ -231,14 +231,17 @@ mod tests {
             let candidate: Candidate = line.parse().unwrap();
             assert_eq!(candidate.to_string(), written);
             let json = serde_json::to_string(&candidate).unwrap();
-            assert_eq!(serde_json::from_str::<Candidate>(&json).unwrap(), candidate);
+            assert_eq!(
+                crate::json::from_str::<Candidate>(&json).unwrap(),
+                candidate
+            );
         }
     }
 
     #[test]
     fn nothing_but_fields_gets_through() {
         let good = r#"{"foundation":"1","protocol":"udp","priority":1,"address":"192.0.2.1","port":9,"type":"host"}"#;
-        assert!(serde_json::from_str::<Candidate>(good).is_ok());
+        assert!(crate::json::from_str::<Candidate>(good).is_ok());
         for (from, to) in [
             ("192.0.2.1", "192.0.2.1\\r\\na=fingerprint:x"),
             ("192.0.2.1", "evil.example"),
@@ -249,7 +252,7 @@ mod tests {
             ("host", "any"),
         ] {
             let bad = good.replace(from, to);
-            assert!(serde_json::from_str::<Candidate>(&bad).is_err(), "{bad}");
+            assert!(crate::json::from_str::<Candidate>(&bad).is_err(), "{bad}");
         }
     }
 

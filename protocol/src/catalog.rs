@@ -8,6 +8,7 @@
 use crate::{
     content::{ContentKey, ContentSize},
     id::{Hash, PeerId},
+    json,
     namespace::Namespace,
     signed::{Kind, Payload, Signed, SignedError},
     sorted::SortedMap,
@@ -345,8 +346,8 @@ impl Page {
     /// Parses page `at` of `pages`, whose hash was checked.
     fn parse(text: Arc<str>, hash: Hash, at: u16, pages: usize) -> Result<Self, CatalogError> {
         let lie = |why: &str| CatalogError::Page(at, why.into());
-        let entries: Vec<Entry> = serde_json::from_str(&text)
-            .map_err(|error| CatalogError::Page(at, error.to_string()))?;
+        let entries: Vec<Entry> =
+            json::from_str(&text).map_err(|error| CatalogError::Page(at, error.to_string()))?;
         if entries.windows(2).any(|pair| pair[0].key >= pair[1].key) {
             return Err(lie("entries are not in order"));
         }

@@ -8,6 +8,7 @@ use crate::{
     catalog::{PageText, Since},
     content::ContentKey,
     id::{Hash, LinkId, PeerId},
+    json,
     namespace::Namespace,
     signed::{Kind, Payload, Signed},
     words::words,
@@ -272,7 +273,7 @@ pub(crate) fn parse_message<T: serde::de::DeserializeOwned>(
             max,
         });
     }
-    serde_json::from_str(text).map_err(|error| MessageError::Malformed(error.to_string()))
+    json::from_str(text).map_err(|error| MessageError::Malformed(error.to_string()))
 }
 
 words! {

@@ -22,6 +22,7 @@ pub mod catalog;
 pub mod content;
 pub mod control;
 pub mod id;
+pub mod json;
 pub mod namespace;
 pub mod proof;
 pub mod rendezvous;

@@ -14,14 +14,14 @@ use crate::{
     candidate::Candidate,
     control::Role,
     id::{Hash, InvalidId, LinkId, Nonce, PeerId, parse_text},
+    json,
     namespace::Namespace,
     signed::{Kind, Payload},
     time::UnixMillis,
     words::words,
 };
 use core::{fmt, str::FromStr, time::Duration};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest, Sha256};
 
 /// How long a signal is good for. Guess: longer than any negotiation takes, short enough
@@ -92,30 +92,30 @@ struct Fields {
     versions: Vec<u16>,
     expires: UnixMillis,
     kind: String,
-    body: Option<Box<RawValue>>,
+    body: Option<json::Raw>,
 }
 
 impl TryFrom<Fields> for Signal {
-    type Error = serde_json::Error;
-    fn try_from(fields: Fields) -> Result<Self, serde_json::Error> {
-        let body = fields.body.as_ref().map_or("null", |body| body.get());
+    type Error = json::Error;
+    fn try_from(fields: Fields) -> Result<Self, json::Error> {
+        let body = fields.body.as_ref().map_or("null", json::Raw::as_str);
         let body = match fields.kind.as_str() {
             "link" => SignalBody::Link,
             "accept" => SignalBody::Accept,
             "restart" => SignalBody::Restart,
             kind @ ("offer" | "answer") => {
-                let description = serde_json::from_str(body)?;
+                let description = json::from_str(body)?;
                 match kind {
                     "offer" => SignalBody::Offer(description),
                     _ => {
-                        let Answered { offer } = serde_json::from_str(body)?;
+                        let Answered { offer } = json::from_str(body)?;
                         SignalBody::Answer(Answer { description, offer })
                     }
                 }
             }
-            "candidate" => SignalBody::Candidate(serde_json::from_str(body)?),
-            "refuse" => SignalBody::Refuse(serde_json::from_str(body)?),
-            _ => return Err(de::Error::custom("unknown kind of signal")),
+            "candidate" => SignalBody::Candidate(json::from_str(body)?),
+            "refuse" => SignalBody::Refuse(json::from_str(body)?),
+            _ => return Err(json::Error::custom("unknown kind of signal")),
         };
         Ok(Self {
             from: fields.from,
@@ -353,7 +353,7 @@ mod tests {
             let signal = signal(body);
             let payload = signal.to_payload();
             assert_eq!(
-                serde_json::from_str::<Signal>(&payload).unwrap(),
+                json::from_str::<Signal>(&payload).unwrap(),
                 signal,
                 "{payload}"
             );
@@ -388,7 +388,7 @@ mod tests {
         ] {
             let bad = good.replacen(from, to, 1);
             assert_ne!(bad, good);
-            assert!(serde_json::from_str::<Description>(&bad).is_err(), "{bad}");
+            assert!(json::from_str::<Description>(&bad).is_err(), "{bad}");
         }
     }
 
@@ -403,7 +403,7 @@ mod tests {
         fn no_text_panics(text: String) {
             let _ = text.parse::<Fingerprint>();
             let _ = text.parse::<IceText>();
-            let _ = serde_json::from_str::<Signal>(&text);
+            let _ = json::from_str::<Signal>(&text);
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Statements under their maker's signature.
 
-use crate::id::{PeerId, Signature};
+use crate::{
+    id::{PeerId, Signature},
+    json,
+};
 use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -106,8 +109,7 @@ impl Signed {
     /// side checked before or made itself.
     pub fn open_unverified<T: Payload>(&self) -> Result<T, SignedError> {
         self.check_length::<T>()?;
-        serde_json::from_str(&self.payload)
-            .map_err(|error| SignedError::Malformed(error.to_string()))
+        json::from_str(&self.payload).map_err(|error| SignedError::Malformed(error.to_string()))
     }
 
     fn check_length<T: Payload>(&self) -> Result<(), SignedError> {

@@ -9,6 +9,7 @@ use super::{
     files::Place,
     transaction::{Result, Transaction, error_of, from_idb},
 };
+use crate::json::from_js;
 use idb::{KeyRange, Query};
 use js_sys::Array;
 use serde::{Deserialize, Serialize};
@@ -88,7 +89,7 @@ pub async fn record(t: &Transaction, content: ContentKey) -> Result<Option<Recor
 }
 
 fn read_record(value: JsValue) -> Result<Record> {
-    serde_wasm_bindgen::from_value(value).map_err(|error| {
+    from_js(&value).map_err(|error| {
         StoreError::Failed(format!("a record cannot be read, it is damaged: {error}"))
     })
 }
