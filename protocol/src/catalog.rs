@@ -8,7 +8,7 @@
 use crate::{
     content::{ContentKey, ContentSize},
     id::{Hash, PeerId},
-    json,
+    json::{self, Object},
     namespace::Namespace,
     signed::{Kind, Payload, Signed, SignedError},
     sorted::SortedMap,
@@ -41,7 +41,7 @@ pub struct PageText {
 
 /// What is said of a content besides its key and size.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(try_from = "Object")]
 pub struct Metadata {
     /// File name, without a folder.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,6 +64,28 @@ pub struct Metadata {
     /// Date, as ISO 8601.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub date: Option<String>,
+}
+
+impl TryFrom<&Object> for Metadata {
+    type Error = json::Error;
+    fn try_from(object: &Object) -> Result<Self, json::Error> {
+        Ok(Self {
+            name: object.find("name")?,
+            media_type: object.find("type")?,
+            title: object.find("title")?,
+            description: object.find("description")?,
+            keywords: object.find("keywords")?.unwrap_or_default(),
+            language: object.find("language")?,
+            date: object.find("date")?,
+        })
+    }
+}
+
+impl TryFrom<Object> for Metadata {
+    type Error = json::Error;
+    fn try_from(object: Object) -> Result<Self, json::Error> {
+        Self::try_from(&object)
+    }
 }
 
 /// Metadata with a field that is too long.
@@ -134,7 +156,7 @@ impl Metadata {
 
 /// One content in a catalog.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Listed")]
+#[serde(try_from = "Object")]
 pub struct Entry {
     /// The content.
     pub key: ContentKey,
@@ -150,41 +172,16 @@ pub struct Entry {
     pub collection: Option<ContentKey>,
 }
 
-/// An entry as it is parsed: flat, since serde copies what it flattens.
-#[derive(Deserialize)]
-struct Listed {
-    key: ContentKey,
-    size: ContentSize,
-    complete: bool,
-    name: Option<String>,
-    #[serde(rename = "type")]
-    media_type: Option<String>,
-    title: Option<String>,
-    description: Option<String>,
-    #[serde(default)]
-    keywords: Vec<String>,
-    language: Option<String>,
-    date: Option<String>,
-    collection: Option<ContentKey>,
-}
-
-impl From<Listed> for Entry {
-    fn from(listed: Listed) -> Self {
-        Self {
-            key: listed.key,
-            size: listed.size,
-            complete: listed.complete,
-            metadata: Metadata {
-                name: listed.name,
-                media_type: listed.media_type,
-                title: listed.title,
-                description: listed.description,
-                keywords: listed.keywords,
-                language: listed.language,
-                date: listed.date,
-            },
-            collection: listed.collection,
-        }
+impl TryFrom<Object> for Entry {
+    type Error = json::Error;
+    fn try_from(object: Object) -> Result<Self, json::Error> {
+        Ok(Self {
+            key: object.get("key")?,
+            size: object.get("size")?,
+            complete: object.get("complete")?,
+            metadata: Metadata::try_from(&object)?,
+            collection: object.find("collection")?,
+        })
     }
 }
 

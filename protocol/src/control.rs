@@ -8,12 +8,12 @@ use crate::{
     catalog::{PageText, Since},
     content::ContentKey,
     id::{Hash, LinkId, PeerId},
-    json,
+    json::{self, Object},
     namespace::Namespace,
     signed::{Kind, Payload, Signed},
     words::words,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::Error as _};
 
 /// Longest control message, in bytes: a catalog head with a page fits.
 pub const MAX_CONTROL: usize = 128 * 1024;
@@ -22,7 +22,7 @@ pub const MAX_CHUNKS_PER_REQUEST: usize = 64;
 
 /// A message of the control channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "t", rename_all_fields = "camelCase", try_from = "Fields")]
+#[serde(tag = "t", rename_all_fields = "camelCase", try_from = "Object")]
 pub enum ControlMessage {
     /// First message: the versions already stated in the signed signals, and the longest
     /// message this side takes.
@@ -125,101 +125,64 @@ pub enum ControlMessage {
     },
 }
 
-/// A message as it is parsed: under one name stands the same in all of them. Read by itself,
-/// with derived code for each message, they would take 13 KB more of what a page downloads.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Fields {
-    t: String,
-    versions: Option<Vec<u16>>,
-    max_message: Option<u32>,
-    signed: Option<Signed>,
-    peer: Option<PeerId>,
-    since: Option<Since>,
-    pages: Option<Vec<PageText>>,
-    id: Option<u32>,
-    key: Option<ContentKey>,
-    chunks: Option<Vec<u32>>,
-    held: Option<Bits>,
-    code: Option<RefuseCode>,
-    to: Option<PeerId>,
-    signal: Option<Signed>,
-    n: Option<u32>,
-}
-
-impl TryFrom<Fields> for ControlMessage {
-    type Error = FieldError;
-    fn try_from(fields: Fields) -> Result<Self, FieldError> {
-        Ok(match fields.t.as_str() {
+impl TryFrom<Object> for ControlMessage {
+    type Error = json::Error;
+    fn try_from(object: Object) -> Result<Self, json::Error> {
+        Ok(match object.get::<String>("t")?.as_str() {
             "Hello" => Self::Hello {
-                versions: need(fields.versions, "versions")?,
-                max_message: need(fields.max_message, "maxMessage")?,
+                versions: object.get("versions")?,
+                max_message: object.get("maxMessage")?,
             },
             "Auth" => Self::Auth {
-                signed: need(fields.signed, "signed")?,
+                signed: object.get("signed")?,
             },
             "ServeKeys" => Self::ServeKeys {
-                peer: need(fields.peer, "peer")?,
-                since: fields.since,
+                peer: object.get("peer")?,
+                since: object.find("since")?,
             },
             "Catalog" => Self::Catalog {
-                signed: need(fields.signed, "signed")?,
-                pages: fields.pages.unwrap_or_default(),
+                signed: object.get("signed")?,
+                pages: object.find("pages")?.unwrap_or_default(),
             },
             "FetchPeerKeys" => Self::FetchPeerKeys {
-                id: need(fields.id, "id")?,
-                key: need(fields.key, "key")?,
-                chunks: need(fields.chunks, "chunks")?,
+                id: object.get("id")?,
+                key: object.get("key")?,
+                chunks: object.get("chunks")?,
             },
             "FetchProof" => Self::FetchProof {
-                id: need(fields.id, "id")?,
-                key: need(fields.key, "key")?,
+                id: object.get("id")?,
+                key: object.get("key")?,
             },
             "Have" => Self::Have {
-                key: need(fields.key, "key")?,
-                held: fields.held,
-                chunks: fields.chunks.unwrap_or_default(),
+                key: object.get("key")?,
+                held: object.find("held")?,
+                chunks: object.find("chunks")?.unwrap_or_default(),
             },
             "Cancel" => Self::Cancel {
-                id: need(fields.id, "id")?,
-                chunks: fields.chunks.unwrap_or_default(),
+                id: object.get("id")?,
+                chunks: object.find("chunks")?.unwrap_or_default(),
             },
             "Refuse" => Self::Refuse {
-                id: need(fields.id, "id")?,
-                code: need(fields.code, "code")?,
+                id: object.get("id")?,
+                code: object.get("code")?,
             },
             "Gone" => Self::Gone {
-                key: need(fields.key, "key")?,
-                chunks: fields.chunks.unwrap_or_default(),
+                key: object.get("key")?,
+                chunks: object.find("chunks")?.unwrap_or_default(),
             },
             "Relay" => Self::Relay {
-                to: need(fields.to, "to")?,
-                signal: need(fields.signal, "signal")?,
+                to: object.get("to")?,
+                signal: object.get("signal")?,
             },
             "Ping" => Self::Ping {
-                n: need(fields.n, "n")?,
+                n: object.get("n")?,
             },
             "Pong" => Self::Pong {
-                n: need(fields.n, "n")?,
+                n: object.get("n")?,
             },
-            _ => return Err(FieldError::Unknown),
+            _ => return Err(json::Error::custom("unknown message")),
         })
     }
-}
-
-/// What is wrong with the fields of a message.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum FieldError {
-    /// There is no such message.
-    #[error("unknown message")]
-    Unknown,
-    /// A message lacks something.
-    #[error("missing field `{0}`")]
-    Missing(&'static str),
-}
-
-pub(crate) fn need<T>(field: Option<T>, name: &'static str) -> Result<T, FieldError> {
-    field.ok_or(FieldError::Missing(name))
 }
 
 words! {

@@ -7,14 +7,15 @@
 use crate::{
     catalog::{PageText, Since},
     content::ContentKey,
-    control::{FieldError, MessageError, need, parse_message},
+    control::{MessageError, parse_message},
     id::{Nonce, PeerId, ResumeToken},
+    json::{self, Object},
     namespace::Namespace,
     signed::{Kind, Payload, Signed},
     time::UnixMillis,
     words::words,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::Error as _};
 
 /// Path of the WebSocket.
 pub const PATH: &str = "/v1/socket";
@@ -29,7 +30,7 @@ pub const MAX_VIEW: usize = 100;
     tag = "t",
     rename_all = "lowercase",
     rename_all_fields = "camelCase",
-    try_from = "Fields"
+    try_from = "Object"
 )]
 pub enum ServerMessage {
     /// First message of a connection.
@@ -122,84 +123,56 @@ pub enum ServerMessage {
     },
 }
 
-/// What a server says, as it is parsed: under one name stands the same in all messages. See
-/// [`crate::control`]; only peers parse these.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Fields {
-    t: String,
-    versions: Option<Vec<u16>>,
-    server: Option<PeerId>,
-    nonce: Option<Nonce>,
-    lease: Option<u64>,
-    resume: Option<ResumeToken>,
-    resumed: Option<bool>,
-    ice_servers: Option<Vec<IceServer>>,
-    view: Option<Vec<PeerSummary>>,
-    add: Option<Vec<PeerSummary>>,
-    drop: Option<Vec<PeerId>>,
-    id: Option<u64>,
-    signed: Option<Signed>,
-    status: Option<ReceiptStatus>,
-    key: Option<ContentKey>,
-    peers: Option<Vec<PeerId>>,
-    peer: Option<PeerId>,
-    pages: Option<Vec<PageText>>,
-    code: Option<ErrorCode>,
-    message: Option<String>,
-    retry_after: Option<u64>,
-}
-
-impl TryFrom<Fields> for ServerMessage {
-    type Error = FieldError;
-    fn try_from(fields: Fields) -> Result<Self, FieldError> {
-        Ok(match fields.t.as_str() {
+impl TryFrom<Object> for ServerMessage {
+    type Error = json::Error;
+    fn try_from(object: Object) -> Result<Self, json::Error> {
+        Ok(match object.get::<String>("t")?.as_str() {
             "challenge" => Self::Challenge {
-                versions: need(fields.versions, "versions")?,
-                server: need(fields.server, "server")?,
-                nonce: need(fields.nonce, "nonce")?,
+                versions: object.get("versions")?,
+                server: object.get("server")?,
+                nonce: object.get("nonce")?,
             },
             "joined" => Self::Joined {
-                lease: need(fields.lease, "lease")?,
-                resume: need(fields.resume, "resume")?,
-                resumed: need(fields.resumed, "resumed")?,
-                ice_servers: need(fields.ice_servers, "iceServers")?,
-                view: need(fields.view, "view")?,
+                lease: object.get("lease")?,
+                resume: object.get("resume")?,
+                resumed: object.get("resumed")?,
+                ice_servers: object.get("iceServers")?,
+                view: object.get("view")?,
             },
             "peers" => Self::Peers {
-                add: fields.add.unwrap_or_default(),
-                drop: fields.drop.unwrap_or_default(),
+                add: object.find("add")?.unwrap_or_default(),
+                drop: object.find("drop")?.unwrap_or_default(),
             },
             "signal" => Self::Signal {
-                id: need(fields.id, "id")?,
-                signed: need(fields.signed, "signed")?,
+                id: object.get("id")?,
+                signed: object.get("signed")?,
             },
             "receipt" => Self::Receipt {
-                id: need(fields.id, "id")?,
-                status: need(fields.status, "status")?,
+                id: object.get("id")?,
+                status: object.get("status")?,
             },
             "providers" => Self::Providers {
-                key: need(fields.key, "key")?,
-                peers: need(fields.peers, "peers")?,
+                key: object.get("key")?,
+                peers: object.get("peers")?,
             },
             "catalog" => Self::Catalog {
-                peer: need(fields.peer, "peer")?,
-                signed: fields.signed,
-                pages: fields.pages.unwrap_or_default(),
+                peer: object.get("peer")?,
+                signed: object.find("signed")?,
+                pages: object.find("pages")?.unwrap_or_default(),
             },
             "resync" => Self::Resync {
-                view: need(fields.view, "view")?,
+                view: object.get("view")?,
             },
             "ping" => Self::Ping {},
             "error" => Self::Error {
-                code: need(fields.code, "code")?,
-                message: need(fields.message, "message")?,
-                retry_after: fields.retry_after,
+                code: object.get("code")?,
+                message: object.get("message")?,
+                retry_after: object.find("retryAfter")?,
             },
             "closing" => Self::Closing {
-                retry_after: need(fields.retry_after, "retryAfter")?,
+                retry_after: object.get("retryAfter")?,
             },
-            _ => return Err(FieldError::Unknown),
+            _ => return Err(json::Error::custom("unknown message")),
         })
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     candidate::Candidate,
     control::Role,
     id::{Hash, InvalidId, LinkId, Nonce, PeerId, parse_text},
-    json,
+    json::{self, Object},
     namespace::Namespace,
     signed::{Kind, Payload},
     time::UnixMillis,
@@ -32,7 +32,7 @@ pub const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
 /// The signed payload of a signal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Fields")]
+#[serde(try_from = "Object")]
 pub struct Signal {
     /// Who signs.
     pub from: PeerId,
@@ -80,61 +80,31 @@ pub enum SignalBody {
     Refuse(Refusal),
 }
 
-/// A signal as it is parsed: what it says is read once its kind is known.
-#[derive(Deserialize)]
-struct Fields {
-    from: PeerId,
-    to: PeerId,
-    namespace: Namespace,
-    link: LinkId,
-    n: u32,
-    nonce: Nonce,
-    versions: Vec<u16>,
-    expires: UnixMillis,
-    kind: String,
-    body: Option<json::Raw>,
-}
-
-impl TryFrom<Fields> for Signal {
+impl TryFrom<Object> for Signal {
     type Error = json::Error;
-    fn try_from(fields: Fields) -> Result<Self, json::Error> {
-        let body = fields.body.as_ref().map_or("null", json::Raw::as_str);
-        let body = match fields.kind.as_str() {
+    fn try_from(object: Object) -> Result<Self, json::Error> {
+        let body = match object.get::<String>("kind")?.as_str() {
             "link" => SignalBody::Link,
             "accept" => SignalBody::Accept,
             "restart" => SignalBody::Restart,
-            kind @ ("offer" | "answer") => {
-                let description = json::from_str(body)?;
-                match kind {
-                    "offer" => SignalBody::Offer(description),
-                    _ => {
-                        let Answered { offer } = json::from_str(body)?;
-                        SignalBody::Answer(Answer { description, offer })
-                    }
-                }
-            }
-            "candidate" => SignalBody::Candidate(json::from_str(body)?),
-            "refuse" => SignalBody::Refuse(json::from_str(body)?),
+            "offer" => SignalBody::Offer(object.get("body")?),
+            "answer" => SignalBody::Answer(object.get("body")?),
+            "candidate" => SignalBody::Candidate(object.find("body")?),
+            "refuse" => SignalBody::Refuse(object.get("body")?),
             _ => return Err(json::Error::custom("unknown kind of signal")),
         };
         Ok(Self {
-            from: fields.from,
-            to: fields.to,
-            namespace: fields.namespace,
-            link: fields.link,
-            n: fields.n,
-            nonce: fields.nonce,
-            versions: fields.versions,
-            expires: fields.expires,
+            from: object.get("from")?,
+            to: object.get("to")?,
+            namespace: object.get("namespace")?,
+            link: object.get("link")?,
+            n: object.get("n")?,
+            nonce: object.get("nonce")?,
+            versions: object.get("versions")?,
+            expires: object.get("expires")?,
             body,
         })
     }
-}
-
-/// What an answer has beside its description.
-#[derive(Deserialize)]
-struct Answered {
-    offer: Hash,
 }
 
 words! {
@@ -153,7 +123,7 @@ words! {
 
 /// One side of a peer connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", try_from = "Object")]
 pub struct Description {
     /// ICE user fragment.
     pub ufrag: IceText,
@@ -168,13 +138,44 @@ pub struct Description {
 }
 
 /// The answer and what it answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Object")]
 pub struct Answer {
     /// The answerer's side.
     #[serde(flatten)]
     pub description: Description,
     /// SHA-256 of the payload of the offer.
     pub offer: Hash,
+}
+
+impl TryFrom<&Object> for Description {
+    type Error = json::Error;
+    fn try_from(object: &Object) -> Result<Self, json::Error> {
+        Ok(Self {
+            ufrag: object.get("ufrag")?,
+            pwd: object.get("pwd")?,
+            fingerprint: object.get("fingerprint")?,
+            setup: object.get("setup")?,
+            max_message_size: object.get("maxMessageSize")?,
+        })
+    }
+}
+
+impl TryFrom<Object> for Description {
+    type Error = json::Error;
+    fn try_from(object: Object) -> Result<Self, json::Error> {
+        Self::try_from(&object)
+    }
+}
+
+impl TryFrom<Object> for Answer {
+    type Error = json::Error;
+    fn try_from(object: Object) -> Result<Self, json::Error> {
+        Ok(Self {
+            description: Description::try_from(&object)?,
+            offer: object.get("offer")?,
+        })
+    }
 }
 
 words! {
