@@ -13,6 +13,7 @@ use shoal_protocol::{
     content::{ContentKey, ContentSize},
     control::Role,
     id::{LinkId, PeerId, Signature},
+    json::{self, Object},
     namespace::Namespace,
     proof::VerifiedChunk,
     rendezvous::IceServer,
@@ -49,25 +50,45 @@ pub struct Config {
 
 /// A rule for fetching what others offer: the filter, and how much may be held by it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Object")]
 pub struct Replicate {
     /// Only contents that match.
-    #[serde(default, rename = "match")]
     pub filter: ReplicateFilter,
     /// Bytes that may be fetched by the rule.
     pub budget: u64,
 }
 
+impl TryFrom<Object> for Replicate {
+    type Error = json::Error;
+    fn try_from(object: Object) -> Result<Self, json::Error> {
+        Ok(Self {
+            filter: object.find("match")?.unwrap_or_default(),
+            budget: object.get("budget")?,
+        })
+    }
+}
+
 /// Which contents a rule covers: those for which everything stated is so.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
+#[serde(try_from = "Object")]
 pub struct ReplicateFilter {
     /// Start of the media type, as `image/`.
-    #[serde(rename = "type")]
     pub media_type: Option<String>,
     /// All of these keywords.
     pub keywords: Vec<String>,
     /// Offered by this peer.
     pub peer: Option<PeerId>,
+}
+
+impl TryFrom<Object> for ReplicateFilter {
+    type Error = json::Error;
+    fn try_from(object: Object) -> Result<Self, json::Error> {
+        Ok(Self {
+            media_type: object.find("type")?,
+            keywords: object.find("keywords")?.unwrap_or_default(),
+            peer: object.find("peer")?,
+        })
+    }
 }
 
 /// Names a piece of work given to the driver; comes back with its result.

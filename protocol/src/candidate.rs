@@ -4,7 +4,10 @@
 //! template on the other side, so that no text of a peer reaches a browser's SDP parser.
 //! Source of the form: RFC 8839, section 5.1; host names of mDNS candidates: RFC 8828.
 
-use crate::words::words;
+use crate::{
+    json::{Object, from_object},
+    words::words,
+};
 use core::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +20,7 @@ pub const MAX_LINE: usize = 512;
 pub struct Candidate(Fields);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", try_from = "Object")]
 struct Fields {
     foundation: String,
     protocol: Protocol,
@@ -26,13 +29,25 @@ struct Fields {
     port: u16,
     #[serde(rename = "type")]
     kind: CandidateKind,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     related_address: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     related_port: Option<u16>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     tcp_type: Option<TcpType>,
 }
+
+from_object!(Fields {
+    get foundation,
+    get protocol,
+    get priority,
+    get address,
+    get port,
+    get kind as "type",
+    find related_address as "relatedAddress",
+    find related_port as "relatedPort",
+    find tcp_type as "tcpType",
+});
 
 words! {
     /// Where a candidate's address comes from.

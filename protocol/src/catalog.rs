@@ -8,7 +8,7 @@
 use crate::{
     content::{ContentKey, ContentSize},
     id::{Hash, PeerId},
-    json::{self, Object},
+    json::{self, Object, from_object},
     namespace::Namespace,
     signed::{Kind, Payload, Signed, SignedError},
     sorted::SortedMap,
@@ -32,12 +32,18 @@ pub const HEAD_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// A page as it travels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Object")]
 pub struct PageText {
     /// Number of the page.
     pub page: u16,
     /// JSON list of [`Entry`], ordered by key.
     pub text: Arc<str>,
 }
+
+from_object!(PageText {
+    get page,
+    get text,
+});
 
 /// What is said of a content besides its key and size.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,7 +174,7 @@ pub struct Entry {
     #[serde(flatten)]
     pub metadata: Metadata,
     /// The collection it belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub collection: Option<ContentKey>,
 }
 
@@ -187,6 +193,7 @@ impl TryFrom<Object> for Entry {
 
 /// The head of a catalog: its version, and the hash of every page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Object")]
 pub struct CatalogHead {
     /// Whose catalog it is.
     pub peer: PeerId,
@@ -206,6 +213,17 @@ pub struct CatalogHead {
     pub expires: UnixMillis,
 }
 
+from_object!(CatalogHead {
+    get peer,
+    get namespace,
+    get epoch,
+    get number,
+    get count,
+    get pages,
+    get issued,
+    get expires,
+});
+
 impl Payload for CatalogHead {
     const KIND: Kind = Kind::Catalog;
     const MAX_BYTES: usize = 24 * 1024 + 1024;
@@ -213,12 +231,18 @@ impl Payload for CatalogHead {
 
 /// A version of a catalog: heads are ordered by epoch, then number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "Object")]
 pub struct Since {
     /// Epoch of the head.
     pub epoch: u64,
     /// Number of the head.
     pub number: u64,
 }
+
+from_object!(Since {
+    get epoch,
+    get number,
+});
 
 /// A head whose signature and limits were checked.
 #[derive(Clone, Debug, PartialEq, Eq)]

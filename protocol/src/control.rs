@@ -8,7 +8,7 @@ use crate::{
     catalog::{PageText, Since},
     content::ContentKey,
     id::{Hash, LinkId, PeerId},
-    json::{self, Object},
+    json::{self, Object, from_object},
     namespace::Namespace,
     signed::{Kind, Payload, Signed},
     words::words,
@@ -43,7 +43,7 @@ pub enum ControlMessage {
         /// Whose catalog.
         peer: PeerId,
         /// The newest head the asker has of it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         since: Option<Since>,
     },
     /// Answers `ServeKeys`, or says unasked, without pages, that a catalog has a new head.
@@ -51,7 +51,7 @@ pub enum ControlMessage {
         /// Signed catalog head.
         signed: Signed,
         /// Pages by number. What does not fit comes in further messages with the same head.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(skip_serializing_if = "Vec::is_empty")]
         pages: Vec<PageText>,
     },
     /// Asks for chunks of a content. Without chunks: asks which ones the receiver holds
@@ -77,10 +77,10 @@ pub enum ControlMessage {
         /// The content.
         key: ContentKey,
         /// Everything held.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         held: Option<Bits>,
         /// Newly held.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(skip_serializing_if = "Vec::is_empty")]
         chunks: Vec<u32>,
     },
     /// Takes back what was asked for: chunks of a request, or, without chunks, all of it.
@@ -88,7 +88,7 @@ pub enum ControlMessage {
         /// The request.
         id: u32,
         /// Chunk numbers.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(skip_serializing_if = "Vec::is_empty")]
         chunks: Vec<u32>,
     },
     /// A request is not answered, for now.
@@ -103,7 +103,7 @@ pub enum ControlMessage {
         /// The content.
         key: ContentKey,
         /// Chunk numbers; empty: the whole content.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(skip_serializing_if = "Vec::is_empty")]
         chunks: Vec<u32>,
     },
     /// A signal to pass on to a neighbour of the receiver, or one that was passed on.
@@ -262,6 +262,7 @@ impl Role {
 /// What a peer signs inside a channel: that it is this side of the link which offer and
 /// answer set up. Signing the role keeps a statement from being sent back to its maker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Object")]
 pub struct AuthPayload {
     /// The link.
     pub link: LinkId,
@@ -272,6 +273,13 @@ pub struct AuthPayload {
     /// [`crate::signal::transcript_hash`] of the offer and answer the signer knows.
     pub hash: Hash,
 }
+
+from_object!(AuthPayload {
+    get link,
+    get namespace,
+    get role,
+    get hash,
+});
 
 impl Payload for AuthPayload {
     const KIND: Kind = Kind::Auth;

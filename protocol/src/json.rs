@@ -167,6 +167,32 @@ impl TryFrom<Raw> for Object {
     }
 }
 
+/// Reads a struct from an object: a field that must be there with `get`, one that may be missing
+/// with `find`, under its own name or another.
+macro_rules! from_object {
+    ($type:ident { $($how:ident $field:ident $(as $name:literal)?,)+ }) => {
+        impl TryFrom<$crate::json::Object> for $type {
+            type Error = $crate::json::Error;
+            fn try_from(object: $crate::json::Object) -> Result<Self, Self::Error> {
+                Ok(Self {
+                    $($field: object.$how($crate::json::name_of!($field $($name)?))?,)+
+                })
+            }
+        }
+    };
+}
+pub(crate) use from_object;
+
+macro_rules! name_of {
+    ($field:ident) => {
+        stringify!($field)
+    };
+    ($field:ident $name:literal) => {
+        $name
+    };
+}
+pub(crate) use name_of;
+
 struct Reader<'de> {
     text: &'de str,
     at: usize,

@@ -9,7 +9,7 @@ use crate::{
     content::ContentKey,
     control::{MessageError, parse_message},
     id::{Nonce, PeerId, ResumeToken},
-    json::{self, Object},
+    json::{self, Object, from_object},
     namespace::Namespace,
     signed::{Kind, Payload, Signed},
     time::UnixMillis,
@@ -59,10 +59,10 @@ pub enum ServerMessage {
     /// Changes to the view. They tell how things stand, so hearing one twice does no harm.
     Peers {
         /// Peers that came or whose catalog changed.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(skip_serializing_if = "Vec::is_empty")]
         add: Vec<PeerSummary>,
         /// Peers that went, or are no longer shown.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(skip_serializing_if = "Vec::is_empty")]
         drop: Vec<PeerId>,
     },
     /// A signal for this peer; to be answered with `ack`. After a resumed session it may
@@ -93,10 +93,10 @@ pub enum ServerMessage {
         /// Whose catalog.
         peer: PeerId,
         /// The signed head.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         signed: Option<Signed>,
         /// Pages; what does not fit comes in further messages with the same head.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(skip_serializing_if = "Vec::is_empty")]
         pages: Vec<PageText>,
     },
     /// The peer missed something: its view is no longer complete and follows anew.
@@ -113,7 +113,7 @@ pub enum ServerMessage {
         /// For a person.
         message: String,
         /// When to try again, in ms.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         retry_after: Option<u64>,
     },
     /// The server is about to close the connection.
@@ -179,14 +179,14 @@ impl TryFrom<Object> for ServerMessage {
 
 /// What a peer says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "t", rename_all = "lowercase", rename_all_fields = "camelCase")]
+#[serde(tag = "t", rename_all = "lowercase", try_from = "Object")]
 pub enum PeerMessage {
     /// Joins a namespace. First message of a peer.
     Join {
         /// Signed [`Join`].
         signed: Signed,
         /// Takes up an earlier session.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         resume: Option<ResumeToken>,
     },
     /// States the peer's presence.
@@ -202,7 +202,7 @@ pub enum PeerMessage {
         signed: Signed,
         /// Pages changed since the last head the server took; what does not fit comes in
         /// further messages with the same head.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(skip_serializing_if = "Vec::is_empty")]
         pages: Vec<PageText>,
     },
     /// Asks for a peer's catalog.
@@ -210,7 +210,7 @@ pub enum PeerMessage {
         /// Whose.
         peer: PeerId,
         /// The newest head the asker has of it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         since: Option<Since>,
     },
     /// Asks who holds a content.
@@ -236,28 +236,78 @@ pub enum PeerMessage {
     Leave {},
 }
 
+impl TryFrom<Object> for PeerMessage {
+    type Error = json::Error;
+    fn try_from(object: Object) -> Result<Self, json::Error> {
+        Ok(match object.get::<String>("t")?.as_str() {
+            "join" => Self::Join {
+                signed: object.get("signed")?,
+                resume: object.find("resume")?,
+            },
+            "presence" => Self::Presence {
+                signed: object.get("signed")?,
+            },
+            "pong" => Self::Pong {},
+            "catalog" => Self::Catalog {
+                signed: object.get("signed")?,
+                pages: object.find("pages")?.unwrap_or_default(),
+            },
+            "get" => Self::Get {
+                peer: object.get("peer")?,
+                since: object.find("since")?,
+            },
+            "find" => Self::Find {
+                key: object.get("key")?,
+            },
+            "signal" => Self::Signal {
+                id: object.get("id")?,
+                to: object.get("to")?,
+                signed: object.get("signed")?,
+            },
+            "ack" => Self::Ack {
+                id: object.get("id")?,
+            },
+            "leave" => Self::Leave {},
+            _ => return Err(json::Error::custom("unknown message")),
+        })
+    }
+}
+
 /// A peer as the server lists it. No addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Object")]
 pub struct PeerSummary {
     /// The peer.
     pub peer: PeerId,
     /// The newest catalog head the server has of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub catalog: Option<Since>,
 }
 
+from_object!(PeerSummary {
+    get peer,
+    find catalog,
+});
+
 /// A STUN or TURN server, as `RTCIceServer` has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Object")]
 pub struct IceServer {
     /// Its URLs.
     pub urls: Vec<String>,
     /// TURN user.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
     /// TURN password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
 }
+
+from_object!(IceServer {
+    get urls,
+    find username,
+    find credential,
+});
 
 words! {
     /// What became of a signal.

@@ -2,7 +2,7 @@
 
 use crate::{
     id::{PeerId, Signature},
-    json,
+    json::{self, Object, from_object},
 };
 use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -74,6 +74,7 @@ pub trait Payload: Serialize + DeserializeOwned {
 /// `{ peer, payload, sig }`: a statement as it travels. The payload is kept as the very
 /// text that was signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Object")]
 pub struct Signed {
     /// Who signed.
     pub peer: PeerId,
@@ -82,6 +83,12 @@ pub struct Signed {
     /// Ed25519 over [`Kind::message`].
     pub sig: Signature,
 }
+
+from_object!(Signed {
+    get peer,
+    get payload,
+    get sig,
+});
 
 /// Why a signed statement was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -18,6 +18,7 @@ use shoal_protocol::{
     bits::Bits,
     catalog::Metadata,
     content::{CHUNK_SIZE, ContentKey, ContentSize},
+    json::{self, Object},
     namespace::Namespace,
     sorted::{SortedMap, SortedSet},
 };
@@ -44,6 +45,7 @@ pub const SELF_KEY: &str = "self";
 
 /// What is kept of a content. Which chunks are held is not: they are there, or not.
 #[derive(Serialize, Deserialize)]
+#[serde(try_from = "Object")]
 pub struct Record {
     pub slot: Slot,
     pub size: ContentSize,
@@ -51,6 +53,20 @@ pub struct Record {
     pub complete: bool,
     pub wanted: bool,
     pub namespaces: SortedSet<Namespace>,
+}
+
+impl TryFrom<Object> for Record {
+    type Error = json::Error;
+    fn try_from(object: Object) -> std::result::Result<Self, json::Error> {
+        Ok(Self {
+            slot: object.get("slot")?,
+            size: object.get("size")?,
+            metadata: object.get("metadata")?,
+            complete: object.get("complete")?,
+            wanted: object.get("wanted")?,
+            namespaces: object.get("namespaces")?,
+        })
+    }
 }
 
 /// A layout that this version does not know.
