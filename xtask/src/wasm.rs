@@ -16,11 +16,19 @@ const GLUE: &str = "shoal_peer.js";
 const SHORTEN: &str = "xtask/src/shorten.mjs";
 
 /// What rustc's wasm32 target turns on, and SIMD for BLAKE3, which is turned on
-/// function by function and so not recorded in the module.
-const WASM_OPT: [&str; 11] = [
-    "-Oz",
-    // Inlined copies are smaller here and larger compressed: 9 % of the package, measured.
-    "--skip-pass=inlining-optimizing",
+/// function by function and so not recorded in the module. The choice of passes is measured:
+/// what is smaller here may be larger compressed, as most inlined copies are.
+const WASM_OPT: [&str; 18] = [
+    "-Os",
+    "--always-inline-max-function-size",
+    "5",
+    "--flexible-inline-max-function-size",
+    "0",
+    "--one-caller-inline-max-function-size",
+    "20",
+    "--skip-pass=local-cse",
+    // Below is the end of the stack, which grows down to address 0.
+    "--low-memory-unused",
     "--enable-bulk-memory",
     "--enable-multivalue",
     "--enable-mutable-globals",
