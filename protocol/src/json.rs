@@ -6,21 +6,21 @@
 //! downloads; here an error names the field at which reading ended. JSON is written by
 //! `serde_json`.
 
+mod object;
+
+pub use object::Object;
+pub(crate) use object::{from_object, name_of};
+
 use core::{fmt, ops::Range};
 use serde::{
     Deserialize, Deserializer, de,
-    de::{
-        DeserializeOwned, DeserializeSeed, Expected, IntoDeserializer, MapAccess, SeqAccess,
-        Unexpected, Visitor,
-    },
+    de::{DeserializeSeed, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor},
     forward_to_deserialize_any,
 };
 use std::borrow::Cow;
 
 /// Deepest nesting that is read, so that no text uses up the stack: as in `serde_json`.
 const MAX_DEPTH: usize = 127;
-/// Most fields of an object that is read as [`Object`]. Guess: four times what there are.
-const MAX_FIELDS: usize = 64;
 
 /// Reads the value that a text is.
 pub fn from_str<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T> {
@@ -83,115 +83,6 @@ impl de::Error for Error {
         Self::new("stands twice")
     }
 }
-
-/// A value whose type is not known yet: its text, which is JSON.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Raw(Box<str>);
-
-impl Raw {
-    /// What serde calls the type; the reader knows it by this name.
-    const NAME: &'static str = "shoal::json::Raw";
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'de> Deserialize<'de> for Raw {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = Raw;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("JSON")
-            }
-            fn visit_str<E>(self, text: &str) -> core::result::Result<Raw, E> {
-                Ok(Raw(text.into()))
-            }
-        }
-        deserializer.deserialize_newtype_struct(Self::NAME, Text)
-    }
-}
-
-/// An object whose fields are read one by one, as its kind wants. With what serde derives for
-/// enums, or for a list of all their fields, a page would download a tenth more.
-#[derive(Deserialize)]
-#[serde(try_from = "Raw")]
-pub struct Object {
-    text: Raw,
-    /// Names, and where in the text the values are.
-    fields: Vec<(Box<str>, Range<usize>)>,
-}
-
-impl Object {
-    /// Reads a field.
-    pub fn get<T: DeserializeOwned>(&self, name: &'static str) -> Result<T> {
-        let text = self.text_of(name);
-        let text = text.ok_or_else(|| de::Error::missing_field(name))?;
-        // The text is one value, and of one value nothing is left.
-        T::deserialize(&mut Reader::new(text)).map_err(|error| error.of(name))
-    }
-
-    /// Reads a field that may be missing, or null.
-    pub fn find<T: DeserializeOwned>(&self, name: &'static str) -> Result<Option<T>> {
-        match self.text_of(name) {
-            None | Some("null") => Ok(None),
-            Some(_) => self.get(name).map(Some),
-        }
-    }
-
-    fn text_of(&self, name: &str) -> Option<&str> {
-        let field = self.fields.iter().find(|(known, _)| **known == *name);
-        field.map(|(_, value)| &self.text.0[value.clone()])
-    }
-}
-
-impl TryFrom<Raw> for Object {
-    type Error = Error;
-
-    fn try_from(text: Raw) -> Result<Self> {
-        let mut reader = Reader::new(&text.0);
-        let mut fields: Vec<(Box<str>, Range<usize>)> = Vec::new();
-        let mut items = reader.enter(b'{', "not an object")?;
-        while let Some(name) = items.name()? {
-            if fields.len() == MAX_FIELDS {
-                return Err(Error::new("too many fields"));
-            }
-            if fields.iter().any(|(known, _)| **known == *name) {
-                return Err(Error::new("a field stands twice"));
-            }
-            fields.push((name.into(), items.reader.value()?));
-        }
-        Ok(Self { text, fields })
-    }
-}
-
-/// Reads a struct from an object: a field that must be there with `get`, one that may be missing
-/// with `find`, under its own name or another.
-macro_rules! from_object {
-    ($type:ident { $($how:ident $field:ident $(as $name:literal)?,)+ }) => {
-        impl TryFrom<$crate::json::Object> for $type {
-            type Error = $crate::json::Error;
-            fn try_from(object: $crate::json::Object) -> Result<Self, Self::Error> {
-                Ok(Self {
-                    $($field: object.$how($crate::json::name_of!($field $($name)?))?,)+
-                })
-            }
-        }
-    };
-}
-pub(crate) use from_object;
-
-macro_rules! name_of {
-    ($field:ident) => {
-        stringify!($field)
-    };
-    ($field:ident $name:literal) => {
-        $name
-    };
-}
-pub(crate) use name_of;
 
 struct Reader<'de> {
     text: &'de str,
@@ -547,7 +438,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value> {
-        if name != Raw::NAME {
+        if name != Object::NAME {
             return visitor.visit_newtype_struct(self);
         }
         let value = self.value()?;
@@ -609,7 +500,6 @@ mod tests {
         name: Option<String>,
         #[serde(default)]
         colours: Vec<Colour>,
-        inside: Option<Raw>,
     }
 
     #[derive(Debug, PartialEq, Deserialize)]
@@ -626,12 +516,11 @@ mod tests {
     #[test]
     fn fields_are_read_and_others_skipped() {
         let text = r#" { "size" : 65535, "name": "\u00e9\ud83d\ude00\n", "new": [{"a":-1.5e+3},null],
-            "colours": ["red", "white"], "inside": { "n" : [1.0] } } "#;
+            "colours": ["red", "white"] } "#;
         let shell = Shell {
             size: 65535,
             name: Some("é😀\n".into()),
             colours: vec![Colour::Red, Colour::White],
-            inside: Some(Raw(r#"{ "n" : [1.0] }"#.into())),
         };
         assert_eq!(from_str(text), Ok(shell));
     }
