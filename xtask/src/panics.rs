@@ -1,16 +1,13 @@
 //! Leaves out of the module what only a panic needs.
 //!
 //! A panic of the engine is a trap: nobody prints its message, and its page starts another
-//! engine. rustc, which cannot know, compiles messages, places in the source and all that
-//! formats them. Here the calls that panic become the trap itself, and wasm-bindgen drops
-//! what nothing calls any more.
-
-use std::ops::Range;
+//! engine. rustc, which cannot know, compiles messages and all that formats them. Here the
+//! calls that panic become the trap itself, and wasm-bindgen drops what nothing calls any more.
 
 use anyhow::{Result, bail};
 use rustc_demangle::demangle;
-use walrus::ir::{Instr, InstrLocId, Unreachable, Value, VisitorMut, dfs_pre_order_mut};
-use walrus::{ConstExpr, Data, DataKind, FunctionId, Module};
+use walrus::ir::{Instr, InstrLocId, Unreachable, VisitorMut, dfs_pre_order_mut};
+use walrus::{FunctionId, Module};
 
 /// The standard library's functions that panic and do nothing else, by the ends of their paths.
 const ENDS: [&str; 13] = [
@@ -45,43 +42,7 @@ pub fn become_traps(module: &mut Module) -> Result<()> {
         let entry = function.entry_block();
         dfs_pre_order_mut(&mut calls, function, entry);
     }
-    let constants: Vec<_> = module.data.iter().map(Data::id).collect();
-    for id in constants {
-        forget_places(module.data.get_mut(id));
-    }
     Ok(())
-}
-
-/// Fills with zeros, which take no room, what says where in the source a panic is: address and
-/// length of a file's name, line, column; and these names.
-fn forget_places(data: &mut Data) {
-    const PLACE: usize = 4 * WORD;
-    const WORD: usize = size_of::<u32>();
-    let DataKind::Active {
-        offset: ConstExpr::Value(Value::I32(start)),
-        ..
-    } = data.kind
-    else {
-        return;
-    };
-    let name_of = |place: &[u8]| -> Option<Range<usize>> {
-        let word = |at: usize| {
-            place[at..]
-                .first_chunk()
-                .map(|word| u32::from_le_bytes(*word))
-        };
-        let from = word(0)?.checked_sub(start as u32)? as usize;
-        let name = from..from.checked_add(word(WORD)? as usize)?;
-        let text = str::from_utf8(data.value.get(name.clone())?).ok()?;
-        (text.ends_with(".rs") && !text.contains(char::is_whitespace)).then_some(name)
-    };
-    let places = data.value.windows(PLACE).enumerate().step_by(WORD);
-    let found: Vec<_> = places
-        .filter_map(|(at, place)| Some([at..at + PLACE, name_of(place)?]))
-        .collect();
-    for range in found.into_iter().flatten() {
-        data.value[range].fill(0);
-    }
 }
 
 /// The functions whose calls are replaced.
