@@ -18,9 +18,9 @@ pub(crate) const SHARE_INTERVAL: Duration = Duration::from_millis(250);
 /// Chunks in flight and verified but not yet stored, over all fetches: the budget of
 /// memory, whatever the size of a content. 32 MiB.
 pub(crate) const IN_FLIGHT_MAX: usize = 32 * 1024 * 1024 / CHUNK_SIZE;
-/// Store transactions of one fetch at a time; four reach the disk's rate in
-/// Chromium (`cargo xtask bench publish`).
-pub(crate) const WRITES_MAX: usize = 4;
+/// Chunks of one fetch that are being stored; those that come meanwhile are then stored as
+/// one. Guess: covers the store's latency at 100 MB/s.
+pub(crate) const WRITING_MAX: usize = 16;
 /// Chunks looked at to find the rarest. Exact below 128 MiB, a random sample above.
 pub(crate) const RAREST_SAMPLE: usize = 512;
 /// A chunk is late, and is asked of a source with nothing else to do, once that source would
@@ -76,12 +76,12 @@ pub(crate) const UNLIKE: f64 = 8.0;
 /// Links that are served at a time, at least.
 pub(crate) const TURNS: usize = 2;
 /// Bytes a second sent in all for which one more link is served. A connection over 40 ms
-/// carries 2 to 3 MB/s (`cargo xtask bench delay`), so a line that has room for more is used.
+/// carries 1 to 3 MB/s (`cargo xtask bench delay`), so a line that has room for more is used.
 pub(crate) const RATE_PER_TURN: f64 = 2e6;
 /// A link that takes longer than this for a chunk is not counted as served.
 pub(crate) const TURN: Duration = Duration::from_secs(1);
 
-/// Most lanes of a link, besides itself: four connections over 40 ms carry three to four
+/// Most lanes of a link, besides itself. Eight connections over 40 ms carry some four
 /// times what one does (`cargo xtask bench delay`).
 pub(crate) const LANES_MAX: usize = 3;
 /// How long a link is measured before it is judged. Some windows of a far one.

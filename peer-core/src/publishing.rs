@@ -23,7 +23,7 @@ const BATCH_CHUNKS: u32 = 16;
 /// Batches on their way at a time: one is read while another is stored.
 const BATCHES_MAX: usize = 2;
 
-/// Most publications at a time, others wait. Guess: each keeps 4 MiB in memory.
+/// Most publications at a time, others wait. Guess: each keeps 12 MiB in memory.
 const MAX_PUBLISHING: usize = 4;
 /// Most publications that wait for others. Guess: a folder of files.
 const MAX_WAITING: usize = 4096;

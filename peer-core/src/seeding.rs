@@ -4,6 +4,7 @@
 //! Source: John Hoffman, "Superseeding" (BEP 16, 2003). Unlike there, a peer need not be seen
 //! to pass a chunk on before it is shown the next one, so that no line stands idle.
 
+use crate::policy;
 use shoal_protocol::{
     bits::Bits, content::ContentKey, id::LinkId, sorted::SortedMap, time::Timestamp,
 };
@@ -15,9 +16,13 @@ const SHOWN_AHEAD: usize = 4;
 /// was shown. Guess: some round trips.
 const IDLE: Duration = Duration::from_millis(500);
 /// A chunk is shown to another when whoever it was shown to did not get it in so many times
-/// the turns of all, but never before `PROMISE_MIN`.
+/// the turns of all; within these bounds.
 const PROMISE_TURNS: u32 = 2;
 const PROMISE_MIN: Duration = Duration::from_secs(5);
+const PROMISE_MAX: Duration = Duration::from_secs(60);
+/// Most chunks that are kept for one peer; for the only one, what it may ask for at a time.
+const PROMISED_MAX: usize = 2 * SHOWN_AHEAD;
+const PROMISED_ALONE: usize = policy::WINDOW_MAX;
 
 /// What a link is to be told to be held.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,6 +44,8 @@ pub(crate) struct Seeding {
 struct Seed {
     /// Chunks that went out.
     sent: Bits,
+    /// Every chunk below went out or is promised.
+    open_from: u32,
     /// How many did, to whomever, since when and until when.
     sends: u32,
     since: Timestamp,
@@ -49,7 +56,8 @@ struct Seed {
 #[derive(Debug)]
 struct Viewer {
     shown: Bits,
-    /// Chunks that nobody else is shown until they have gone to this one, and since when.
+    /// Chunks that nobody else is shown until they have gone to this one, and since when, the
+    /// oldest first.
     promised: Vec<(u32, Timestamp)>,
     /// When it last asked or got something.
     active: Timestamp,
@@ -68,6 +76,7 @@ impl Seeding {
     ) -> Option<Bits> {
         let seed = self.contents.entry(key).or_insert_with(|| Seed {
             sent: Bits::new(chunks),
+            open_from: 0,
             sends: 0,
             since: now,
             until: now,
@@ -76,7 +85,10 @@ impl Seeding {
         if seed.sent.is_full() {
             return None;
         }
-        let is_alone = seed.links.keys().all(|other| *other == link);
+        if let Some(viewer) = seed.links.get(&link) {
+            return (!viewer.shown.is_full()).then(|| viewer.shown.clone());
+        }
+        let is_alone = seed.links.is_empty();
         let shown = match is_alone {
             true => Bits::full(chunks),
             false => Bits::new(chunks),
@@ -102,16 +114,46 @@ impl Seeding {
         seed.links.get(&link).map(|viewer| viewer.shown.clone())
     }
 
-    /// A link asked for chunks.
-    pub(crate) fn asked(&mut self, now: Timestamp, key: ContentKey, link: LinkId, chunks: &[u32]) {
+    /// A link asked for a chunk.
+    pub(crate) fn asked(&mut self, now: Timestamp, key: ContentKey, link: LinkId, index: u32) {
         let Some(seed) = self.contents.get_mut(&key) else {
             return;
         };
-        let open = seed.open();
-        if let Some(viewer) = seed.links.get_mut(&link) {
+        let is_open = seed.is_open(index);
+        let is_alone = seed.links.len() == 1;
+        let Some(viewer) = seed.links.get_mut(&link) else {
+            return;
+        };
+        // What is asked for before it is heard that there are others. Nobody is promised a
+        // chunk twice, so nobody can keep one from others by asking again and again.
+        let is_new = is_alone || !viewer.shown.contains(index);
+        let most = if is_alone {
+            PROMISED_ALONE
+        } else {
+            PROMISED_MAX
+        };
+        if is_open && is_new && viewer.promised.len() < most {
+            viewer.shown.insert(index);
+            viewer.promised.push((index, now));
+        }
+        if viewer.promised.iter().any(|(of, _)| *of == index) {
             viewer.active = now;
-            let open = chunks.iter().filter(|index| open.contains(**index));
-            viewer.promised.extend(open.map(|index| (*index, now)));
+        }
+    }
+
+    /// A link no longer waits for a chunk.
+    pub(crate) fn cancelled(&mut self, now: Timestamp, key: ContentKey, link: LinkId, index: u32) {
+        let Some(seed) = self.contents.get_mut(&key) else {
+            return;
+        };
+        let Some(viewer) = seed.links.get_mut(&link) else {
+            return;
+        };
+        let before = viewer.promised.len();
+        viewer.promised.retain(|(promised, _)| *promised != index);
+        if viewer.promised.len() < before {
+            seed.open_from = seed.open_from.min(index);
+            seed.give_all(now, key, &mut self.news);
         }
     }
 
@@ -145,6 +187,7 @@ impl Seeding {
     pub(crate) fn link_down(&mut self, now: Timestamp, link: LinkId) {
         for (key, seed) in &mut self.contents {
             if seed.links.remove(&link).is_some() {
+                seed.open_from = 0;
                 seed.give_all(now, *key, &mut self.news);
             }
         }
@@ -191,21 +234,27 @@ impl Seeding {
             let lifetime = seed.lifetime();
             let mut lapsed = false;
             for (link, viewer) in &mut seed.links {
-                let before = viewer.promised.len();
-                viewer.promised.retain(|(_, since)| now < *since + lifetime);
-                if !viewer.promised.is_empty() && now >= viewer.active + IDLE {
-                    viewer.active = now;
-                    if !is_served(*link, *key) {
-                        viewer.promised.clear();
-                        if !viewer.shown.is_full() {
-                            viewer.shown = Bits::full(viewer.shown.len());
-                            self.news.push_back((*link, Shown::All(*key)));
-                        }
-                    }
+                let Some((_, oldest)) = viewer.promised.first() else {
+                    continue;
+                };
+                let is_late = now >= *oldest + lifetime;
+                let is_idle = now >= viewer.active + IDLE;
+                if !is_late && !is_idle {
+                    continue;
                 }
-                lapsed |= viewer.promised.len() < before;
+                viewer.active = now;
+                if !is_late && is_served(*link, *key) {
+                    continue;
+                }
+                viewer.promised.clear();
+                lapsed = true;
+                if !viewer.shown.is_full() {
+                    viewer.shown = Bits::full(viewer.shown.len());
+                    self.news.push_back((*link, Shown::All(*key)));
+                }
             }
             if lapsed {
+                seed.open_from = 0;
                 seed.give_all(now, *key, &mut self.news);
             }
         }
@@ -213,37 +262,34 @@ impl Seeding {
 }
 
 impl Seed {
-    /// Chunks that neither went out nor are promised.
-    fn open(&self) -> Bits {
-        let mut open = Bits::full(self.sent.len());
-        for index in self.sent.iter() {
-            open.remove(index);
-        }
-        let promised = self.links.values().flat_map(|viewer| &viewer.promised);
-        for (index, _) in promised {
-            open.remove(*index);
-        }
-        open
+    /// Whether a chunk neither went out nor is promised.
+    fn is_open(&self, index: u32) -> bool {
+        let mut promised = self.links.values().flat_map(|viewer| &viewer.promised);
+        !self.sent.contains(index) && !promised.any(|(promised, _)| *promised == index)
     }
 
     /// How long a promise holds.
     fn lifetime(&self) -> Duration {
         let each = self.until.since(self.since) / self.sends.max(1);
         let turns = PROMISE_TURNS * (SHOWN_AHEAD * self.links.len()) as u32;
-        (each * turns).max(PROMISE_MIN)
+        (each * turns).clamp(PROMISE_MIN, PROMISE_MAX)
     }
 
     /// When to look after a viewer.
     fn due(&self, viewer: &Viewer) -> Option<Timestamp> {
-        let oldest = viewer.promised.iter().map(|(_, since)| *since).min()?;
+        let (_, oldest) = *viewer.promised.first()?;
         Some((oldest + self.lifetime()).min(viewer.active + IDLE))
     }
 
     /// Shows a link the next chunk that nobody was shown.
     fn give(&mut self, now: Timestamp, link: LinkId) -> Option<u32> {
-        let open = self.open();
+        while self.open_from < self.sent.len() && !self.is_open(self.open_from) {
+            self.open_from += 1;
+        }
+        let shown = &self.links.get(&link)?.shown;
+        let mut rest = self.open_from..self.sent.len();
+        let index = rest.find(|index| !shown.contains(*index) && self.is_open(*index))?;
         let viewer = self.links.get_mut(&link)?;
-        let index = open.iter().find(|index| !viewer.shown.contains(*index))?;
         viewer.shown.insert(index);
         viewer.promised.push((index, now));
         Some(index)
@@ -324,7 +370,7 @@ mod tests {
         fn ask(&mut self, link: LinkId, shown: &Bits) {
             for index in shown.iter() {
                 if !self.asked.contains(&(link, index)) {
-                    self.seeding.asked(START, key(), link, &[index]);
+                    self.seeding.asked(START, key(), link, index);
                     self.asked.push_back((link, index));
                 }
             }

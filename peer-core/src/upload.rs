@@ -51,6 +51,9 @@ struct Answer {
     /// `None` until it is read.
     bytes: Option<Arc<Vec<u8>>>,
     reading: bool,
+    /// Nobody waits for it any more; it goes when it is read, so that what is being read
+    /// stays bounded.
+    cancelled: bool,
     /// The lane it goes over once it has begun, and how much of it went.
     lane: Option<LinkId>,
     sent: usize,
@@ -118,6 +121,11 @@ impl Queue {
 
     fn is_ready(&self) -> bool {
         self.answers.iter().any(|answer| answer.bytes.is_some())
+    }
+
+    /// Whether something is to be sent, and has not gone for seconds.
+    fn is_stalled(&self, now: Timestamp) -> bool {
+        self.is_busy(now) && self.lanes.iter().all(|lane| lane.rate.get(now) == 0.0)
     }
 
     /// Whether an answer is being sent, or has not yet left its channel.
@@ -221,9 +229,12 @@ impl Uploads {
         high_water(own.min(sum / count))
     }
 
-    /// Queues an answer; false if too many are waiting.
+    /// Queues an answer, once; false if too many are waiting.
     pub(crate) fn push(&mut self, link: LinkId, wanted: Wanted) -> bool {
         let queue = self.queues.entry(link).or_insert_with(|| Queue::new(link));
+        if queue.answers.iter().any(|answer| answer.wanted == wanted) {
+            return true;
+        }
         if queue.answers.len() >= MAX_QUEUE {
             return false;
         }
@@ -231,6 +242,7 @@ impl Uploads {
             wanted,
             bytes: None,
             reading: false,
+            cancelled: false,
             lane: None,
             sent: 0,
         });
@@ -284,20 +296,47 @@ impl Uploads {
         else {
             return;
         };
-        queue.answers[at].bytes = Some(bytes);
+        match queue.answers[at].cancelled {
+            true => drop(queue.answers.remove(at)),
+            false => queue.answers[at].bytes = Some(bytes),
+        }
     }
 
-    /// Drops answers that are no longer wanted.
-    pub(crate) fn cancel(&mut self, link: LinkId, request: u32, chunks: &[u32]) {
+    /// Drops answers that are no longer wanted; gives the chunks among them.
+    pub(crate) fn cancel(
+        &mut self,
+        link: LinkId,
+        request: u32,
+        chunks: &[u32],
+    ) -> Vec<(ContentKey, u32)> {
+        let mut dropped = Vec::new();
+        let Some(queue) = self.queues.get_mut(&link) else {
+            return dropped;
+        };
+        queue.answers.retain_mut(|answer| {
+            let is_named = |wanted: &Wanted| match wanted.part {
+                Part::Chunk(index) => chunks.is_empty() || chunks.contains(&index),
+                Part::Proof => chunks.is_empty(),
+            };
+            if answer.wanted.request != request || answer.cancelled || !is_named(&answer.wanted) {
+                return true;
+            }
+            if let Part::Chunk(index) = answer.wanted.part {
+                dropped.push((answer.wanted.key, index));
+            }
+            answer.cancelled = true;
+            answer.reading && answer.bytes.is_none()
+        });
+        dropped
+    }
+
+    /// An answer cannot be read: the whole request is given up.
+    pub(crate) fn failed(&mut self, link: LinkId, wanted: Wanted) -> Vec<(ContentKey, u32)> {
+        let dropped = self.cancel(link, wanted.request, &[]);
         if let Some(queue) = self.queues.get_mut(&link) {
-            queue.answers.retain(|answer| {
-                let named = match answer.wanted.part {
-                    Part::Chunk(index) => chunks.is_empty() || chunks.contains(&index),
-                    Part::Proof => chunks.is_empty(),
-                };
-                answer.wanted.request != request || !named
-            });
+            queue.answers.retain(|answer| answer.wanted != wanted);
         }
+        dropped
     }
 
     /// Drops all answers about a content that is no longer held.
@@ -404,9 +443,8 @@ impl Uploads {
     /// Whether a link waits for answers about a content, and takes what it is sent.
     pub(crate) fn is_served(&self, now: Timestamp, link: LinkId, key: ContentKey) -> bool {
         self.queues.get(&link).is_some_and(|queue| {
-            let waits = queue.answers.iter().any(|answer| answer.wanted.key == key);
-            let takes = queue.lanes.iter().any(|lane| lane.rate.get(now) > 0.0);
-            waits && (takes || !queue.is_busy(now))
+            let mut wanted = queue.answers.iter().filter(|answer| !answer.cancelled);
+            wanted.any(|answer| answer.wanted.key == key) && !queue.is_stalled(now)
         })
     }
 
@@ -418,10 +456,12 @@ impl Uploads {
         let is_slow = |queue: &Queue| now.since(queue.turned) >= policy::TURN;
         let busy = others().filter(|(_, queue)| queue.is_busy(now));
         let (slow, served): (Vec<_>, Vec<_>) = busy.partition(|(_, queue)| is_slow(queue));
+        // Who takes nothing loses its slot.
+        let slow = slow.iter().filter(|(_, queue)| !queue.is_stalled(now));
         let more = (self.rate.get(now) / policy::RATE_PER_TURN) as usize;
         let free = (policy::TURNS + more).saturating_sub(served.len());
         let slots = self.slots.unwrap_or(usize::MAX);
-        let free = free.min(slots.saturating_sub(slow.len() + served.len()));
+        let free = free.min(slots.saturating_sub(slow.count() + served.len()));
         let turn = self.queues.get(&link).map_or(0, |queue| queue.turn);
         let earlier = others().filter(|(other, queue)| {
             (queue.turn, **other) < (turn, link) && queue.is_ready() && !queue.is_busy(now)
@@ -522,12 +562,39 @@ mod tests {
         let mut uploads = uploads(now, 4, Some(1));
         assert_eq!(served(&mut uploads, now, 4), [0]);
         // However long it takes.
-        let later = now + policy::TURN * 3;
+        let later = now + policy::TURN * 3 / 2;
         assert_eq!(served(&mut uploads, later, 4), [] as [u8; 0]);
         uploads.set_buffered(link(0), 0);
         assert_eq!(served(&mut uploads, later, 4), [0]);
         uploads.set_buffered(link(0), 0);
         assert_eq!(served(&mut uploads, later, 4), [1]);
+        // But if it takes nothing at all.
+        let later = later + policy::TURN * 3;
+        assert_eq!(served(&mut uploads, later, 4), [2]);
+    }
+
+    #[test]
+    fn what_is_cancelled_while_it_is_read_counts_until_it_is() {
+        let now = Timestamp::from_millis(1_000_000);
+        let mut uploads = Uploads::new(now, Limits::default());
+        let mut reads = VecDeque::new();
+        for request in 0..1000 {
+            let part = Part::Chunk(request % 7);
+            let wanted = Wanted {
+                request,
+                key: KEY,
+                part,
+            };
+            uploads.push(link(0), wanted);
+            reads.extend(uploads.poll_read());
+            uploads.cancel(link(0), request, &[]);
+        }
+        assert_eq!(reads.len(), READ_AHEAD);
+        for (link, wanted) in reads {
+            uploads.read(link, wanted, Arc::new(vec![0; CHUNK]));
+        }
+        assert_eq!(uploads.active(), 0);
+        assert_eq!(uploads.poll_frame(now, link(0)), None);
     }
 
     #[test]

@@ -186,7 +186,7 @@ export interface OpenOptions extends Limits {
 }
 
 export interface PublishOptions extends Metadata {
-  /** Ends the publication; nothing of it is kept. */
+  /** Ends the publication; nothing of it is kept, unless all of it is stored already. */
   signal?: AbortSignal;
   onprogress?(progress: Progress): void;
 }

@@ -109,7 +109,7 @@ impl Chunks {
 
     /// The chunks of the next store transaction, a few transactions at a time.
     pub(super) fn poll_write(&mut self) -> Option<Vec<(VerifiedChunk, PeerId)>> {
-        if self.ready.is_empty() || self.writing >= policy::WRITES_MAX * 4 {
+        if self.ready.is_empty() || self.writing >= policy::WRITING_MAX {
             return None;
         }
         let ready = std::mem::take(&mut self.ready);

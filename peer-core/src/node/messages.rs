@@ -62,7 +62,11 @@ impl Node {
                     self.drop_liar(now, peer, &what);
                 }
             }
-            ControlMessage::Cancel { id, chunks } => self.uploads.cancel(link, id, &chunks),
+            ControlMessage::Cancel { id, chunks } => {
+                for (key, index) in self.uploads.cancel(link, id, &chunks) {
+                    self.seeding.cancelled(now, key, link, index);
+                }
+            }
             ControlMessage::Refuse { id, code } => self.transfers.refused(now, peer, id, code),
             ControlMessage::Gone { key, chunks } => self.transfers.gone(now, peer, key, &chunks),
             ControlMessage::Relay { to, signal } => self.relay(now, link, peer, to, signal),
@@ -172,7 +176,6 @@ impl Node {
         if !gone.is_empty() {
             self.send(now, link, ControlMessage::Gone { key, chunks: gone });
         }
-        self.seeding.asked(now, key, link, &held);
         for index in held {
             let wanted = Wanted {
                 request: id,
@@ -189,6 +192,7 @@ impl Node {
                     },
                 );
             }
+            self.seeding.asked(now, key, link, index);
         }
     }
 

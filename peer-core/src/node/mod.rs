@@ -45,6 +45,32 @@ use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
 
 /// Most control messages waiting on a link; a peer that takes none for so long is dropped.
 const MAX_CONTROL_QUEUE: usize = 2048;
+/// Most bytes of them: the largest catalog fits, 24 MiB.
+const MAX_CONTROL_BYTES: usize = 32 * 1024 * 1024;
+
+/// Control messages waiting on a link.
+#[derive(Default)]
+struct ControlQueue {
+    texts: VecDeque<String>,
+    bytes: usize,
+}
+
+impl ControlQueue {
+    fn is_full(&self) -> bool {
+        self.texts.len() >= MAX_CONTROL_QUEUE || self.bytes >= MAX_CONTROL_BYTES
+    }
+
+    fn push(&mut self, text: String) {
+        self.bytes += text.len();
+        self.texts.push_back(text);
+    }
+
+    fn pop(&mut self) -> Option<String> {
+        let text = self.texts.pop_front()?;
+        self.bytes -= text.len();
+        Some(text)
+    }
+}
 
 /// Work given to the driver, and whom its result is for.
 enum Op {
@@ -166,7 +192,7 @@ pub struct Node {
 
     /// Time of the last input.
     now: Timestamp,
-    control: SortedMap<LinkId, VecDeque<String>>,
+    control: SortedMap<LinkId, ControlQueue>,
     next_op: OpId,
     ops: SortedMap<OpId, Op>,
     outputs: VecDeque<Output>,
@@ -315,7 +341,7 @@ impl Node {
         channel: Channel,
     ) -> Option<Frame> {
         match channel {
-            Channel::Control => self.control.get_mut(&link)?.pop_front().map(Frame::Text),
+            Channel::Control => self.control.get_mut(&link)?.pop().map(Frame::Text),
             Channel::Bulk => {
                 let frame = self.uploads.poll_frame(now, link)?;
                 self.links.sent(now, link, frame.len());
@@ -506,12 +532,12 @@ impl Node {
     /// Queues a control message.
     fn send(&mut self, now: Timestamp, link: LinkId, message: ControlMessage) {
         let queue = self.control.entry(link).or_default();
-        if queue.len() >= MAX_CONTROL_QUEUE {
+        if queue.is_full() {
             return self
                 .links
                 .misbehaved(now, link, "it takes no messages".into());
         }
-        queue.push_back(message.to_text());
+        queue.push(message.to_text());
     }
 
     /// Queues a control message for a peer, if a link to it is up.

@@ -128,7 +128,9 @@ impl Node {
 
     /// What was asked for cannot be read: whoever asked need not wait for it.
     fn upload_failed(&mut self, now: Timestamp, link: LinkId, wanted: Wanted) {
-        self.uploads.cancel(link, wanted.request, &[]);
+        for (key, index) in self.uploads.failed(link, wanted) {
+            self.seeding.cancelled(now, key, link, index);
+        }
         let refusal = ControlMessage::Refuse {
             id: wanted.request,
             code: RefuseCode::StoreFailed,
