@@ -17,8 +17,8 @@ const SHOWN_AHEAD: usize = 4;
 const IDLE: Duration = Duration::from_millis(500);
 /// A chunk is shown to another when whoever it was shown to did not get it in so many times
 /// the turns of all; within these bounds.
-const PROMISE_TURNS: u32 = 2;
-const PROMISE_MIN: Duration = Duration::from_secs(5);
+const PROMISE_TURNS: u32 = 4;
+const PROMISE_MIN: Duration = Duration::from_secs(10);
 const PROMISE_MAX: Duration = Duration::from_secs(60);
 /// Most chunks that are kept for one peer; for the only one, what it may ask for at a time.
 const PROMISED_MAX: usize = 2 * SHOWN_AHEAD;
