@@ -226,7 +226,11 @@ impl Uploads {
         // Those that are far slower are limited by their own line.
         let alike = rates.filter(|rate| *rate * policy::UNLIKE > own);
         let (sum, count) = alike.fold((own, 1.0), |(sum, count), rate| (sum + rate, count + 1.0));
-        high_water(own.min(sum / count))
+        let water = high_water(own.min(sum / count));
+        // A link with more in its lanes stalls: its answers come late, and ways are looked for
+        // anew (tests/e2e/striping.test.mjs).
+        let queue = self.queues.get(&self.link_of(lane.id));
+        water / queue.map_or(1, |queue| queue.lanes.len())
     }
 
     /// Queues an answer, once; false if too many are waiting.

@@ -18,7 +18,6 @@ mod shaper;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use shaper::{Shape, Shaper};
-use socket2::{Domain, Socket, Type};
 use std::{
     io::Write,
     net::{IpAddr, SocketAddr},
@@ -34,8 +33,6 @@ use tokio::{
 const PACKET_MAX: usize = 65_536;
 /// Packets taken from a socket before the others have their turn.
 const TAKEN_MAX: usize = 64;
-/// Bytes that may wait in a socket until they are taken.
-const RECEIVED_MAX: usize = 4 * 1024 * 1024;
 /// A timer is as much as a millisecond late, so half of that is no time at all.
 const EARLY: Duration = Duration::from_micros(500);
 
@@ -100,7 +97,10 @@ async fn main() -> Result<()> {
 
 async fn open(options: &Options, address: &str, number: usize) -> Result<watch::Sender<Told>> {
     let address: IpAddr = address.parse().context("an address is expected")?;
-    let sockets = [bind(address)?, bind(address)?];
+    let sockets = [
+        UdpSocket::bind((address, 0)).await?,
+        UdpSocket::bind((address, 0)).await?,
+    ];
     let [one, other] = &sockets;
     println!(
         "{} {}",
@@ -119,17 +119,6 @@ async fn open(options: &Options, address: &str, number: usize) -> Result<watch::
     let (tell, told) = watch::channel(Told::default());
     tokio::spawn(carry(address, sockets, shapers, told));
     Ok(tell)
-}
-
-/// A socket that loses nothing while this process is late.
-fn bind(address: IpAddr) -> Result<UdpSocket> {
-    let domain = Domain::for_address(SocketAddr::new(address, 0));
-    let socket = Socket::new(domain, Type::DGRAM, None)?;
-    // The system gives what it allows.
-    socket.set_recv_buffer_size(RECEIVED_MAX)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&SocketAddr::new(address, 0).into())?;
-    Ok(UdpSocket::from_std(socket.into())?)
 }
 
 /// Carries packets until the link is forgotten.
