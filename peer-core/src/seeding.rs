@@ -16,7 +16,8 @@ const SHOWN_AHEAD: usize = 4;
 /// was shown. Guess: some round trips.
 const IDLE: Duration = Duration::from_millis(500);
 /// A chunk is shown to another when whoever it was shown to did not get it in so many times
-/// the turns of all; within these bounds.
+/// the turns of all; within these bounds. Guess: above what an honest crowd waits at its start,
+/// and what another may lose to a peer that takes nothing.
 const PROMISE_TURNS: u32 = 4;
 const PROMISE_MIN: Duration = Duration::from_secs(10);
 const PROMISE_MAX: Duration = Duration::from_secs(60);
@@ -44,12 +45,12 @@ pub(crate) struct Seeding {
 struct Seed {
     /// Chunks that went out.
     sent: Bits,
-    /// Every chunk below went out or is promised.
-    open_from: u32,
     /// How many did, to whomever, since when and until when.
     sends: u32,
     since: Timestamp,
     until: Timestamp,
+    /// Every chunk below went out or is promised.
+    open_from: u32,
     links: SortedMap<LinkId, Viewer>,
 }
 
@@ -76,10 +77,10 @@ impl Seeding {
     ) -> Option<Bits> {
         let seed = self.contents.entry(key).or_insert_with(|| Seed {
             sent: Bits::new(chunks),
-            open_from: 0,
             sends: 0,
             since: now,
             until: now,
+            open_from: 0,
             links: SortedMap::new(),
         });
         if seed.sent.is_full() {
@@ -102,8 +103,10 @@ impl Seeding {
         if is_alone {
             return None;
         }
-        let before = seed.links.keys().copied().filter(|other| *other != link);
-        for other in before.collect::<Vec<_>>() {
+        // The first was alone. Of several, those that are shown everything have let a promise
+        // lapse, and get no other.
+        let first = seed.links.keys().copied().find(|other| *other != link);
+        if let Some(other) = first.filter(|_| seed.links.len() == 2) {
             let only = seed.limit(now, other);
             self.news
                 .extend(only.map(|only| (other, Shown::Only(key, only))));
@@ -441,6 +444,23 @@ mod tests {
             assert_eq!(crowd.seeding.poll(), None);
         }
         assert!(crowd.seeding.poll().is_some());
+    }
+
+    #[test]
+    fn who_let_a_promise_lapse_is_promised_nothing_when_others_come() {
+        let mut crowd = Crowd::new(2);
+        let silent = link(9);
+        crowd.seeding.subscribe(START, key(), silent, CHUNKS);
+        let later = crowd.seeding.next_timeout().expect("they wait");
+        crowd
+            .seeding
+            .handle_timeout(later, |link, _| link != silent);
+        crowd.hear();
+        assert_eq!(crowd.all, [silent]);
+        crowd.seeding.subscribe(later, key(), link(10), CHUNKS);
+        while let Some((link, _)) = crowd.seeding.poll() {
+            assert_ne!(link, silent);
+        }
     }
 
     #[test]

@@ -236,7 +236,9 @@ impl Uploads {
     /// Queues an answer, once; false if too many are waiting.
     pub(crate) fn push(&mut self, link: LinkId, wanted: Wanted) -> bool {
         let queue = self.queues.entry(link).or_insert_with(|| Queue::new(link));
-        if queue.answers.iter().any(|answer| answer.wanted == wanted) {
+        let mut answers = queue.answers.iter_mut();
+        if let Some(answer) = answers.find(|answer| answer.wanted == wanted) {
+            answer.cancelled = false;
             return true;
         }
         if queue.answers.len() >= MAX_QUEUE {
