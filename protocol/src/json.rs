@@ -121,7 +121,7 @@ impl<'de> Reader<'de> {
         self.byte()
     }
 
-    fn expect(&mut self, byte: u8, what: &str) -> Result<()> {
+    fn consume(&mut self, byte: u8, what: &str) -> Result<()> {
         if self.peek() != byte {
             return Err(Error::new(what));
         }
@@ -184,7 +184,7 @@ impl<'de> Reader<'de> {
     }
 
     fn string(&mut self) -> Result<Cow<'de, str>> {
-        self.expect(b'"', "not a text")?;
+        self.consume(b'"', "not a text")?;
         let mut text = Cow::Borrowed("");
         loop {
             let start = self.at;
@@ -238,7 +238,7 @@ impl<'de> Reader<'de> {
 
     /// Goes into a list or an object.
     fn enter(&mut self, begin: u8, what: &str) -> Result<Items<'_, 'de>> {
-        self.expect(begin, what)?;
+        self.consume(begin, what)?;
         if self.depth == MAX_DEPTH {
             return Err(Error::new("nested too deep"));
         }
@@ -253,7 +253,7 @@ impl<'de> Reader<'de> {
 
     fn leave(&mut self, end: u8) -> Result<()> {
         self.depth -= 1;
-        self.expect(end, "more items than there may be")
+        self.consume(end, "more items than there may be")
     }
 
     /// Where a value is, whatever it is.
@@ -326,7 +326,7 @@ impl<'de> Items<'_, 'de> {
             return Ok(false);
         }
         if !std::mem::replace(&mut self.is_first, false) {
-            self.reader.expect(b',', "a comma is missing")?;
+            self.reader.consume(b',', "a comma is missing")?;
         }
         Ok(true)
     }
@@ -337,7 +337,7 @@ impl<'de> Items<'_, 'de> {
             return Ok(None);
         }
         let name = self.reader.string()?;
-        self.reader.expect(b':', "a colon is missing")?;
+        self.reader.consume(b':', "a colon is missing")?;
         Ok(Some(name))
     }
 }
