@@ -12,6 +12,7 @@ import { notify } from './notices.js';
 import { button, factsOf, label, titleOf } from './parts.js';
 import { PieceMap } from './piecemap.js';
 import { save } from './saving.js';
+import { endViewer, kindOf, SHOW, viewer } from './viewer.js';
 import { failureWords, fetchWords, reason, removeWords } from './words.js';
 
 /**
@@ -53,6 +54,11 @@ export class HeldRow {
   #chunks = element('details', { class: 'chunks' }, element('summary', {}), this.#legend);
   #arrival = element('div', { class: 'arrival' }, this.#progress, this.#chunks);
 
+  #view = button('View', () => this.#onView());
+  /** @type {HTMLElement | undefined} */
+  #viewer;
+  /** Whether the browser could not show it. */
+  #cannotShow = false;
   #save = button('Save', () => this.#onSave());
   #goOn = button('Go on', () => this.#onGoOn(), 'primary');
   #pause = button('Pause', () => this.#entry.fetching?.pause());
@@ -78,12 +84,13 @@ export class HeldRow {
       this.#name,
       element('div', { class: 'row-text' }, this.#facts),
       this.#words,
-      element('div', { class: 'actions' }, this.#save, this.#goOn, this.#retry, this.#link, this.#pause, this.#stop, this.#remove),
+      element('div', { class: 'actions' }, this.#view, this.#save, this.#goOn, this.#retry, this.#link, this.#pause, this.#stop, this.#remove),
       this.#arrival);
   }
 
   dispose() {
     this.#map?.dispose();
+    endViewer(this.#viewer);
   }
 
   get #entry() {
@@ -233,6 +240,8 @@ export class HeldRow {
     const { content, publishing, fetching } = this.#entry;
     const running = state === 'queued' || state === 'publishing' || state === 'fetching';
     const focused = document.activeElement;
+    const kind = kindOf(content);
+    this.#view.hidden = !kind || !this.#help.library.hasAddresses || this.#cannotShow || !(state === 'held' || state === 'partial' || state === 'fetching' && fetching?.content);
     this.#save.hidden = state !== 'held';
     this.#goOn.hidden = !fetching?.isPaused && (state !== 'partial' || Boolean(fetching?.error));
     this.#pause.hidden = !running || !fetching?.canPause;
@@ -241,6 +250,7 @@ export class HeldRow {
     this.#stop.hidden = !running;
     this.#remove.hidden = running;
     for (const [each, words] of /** @type {[HTMLElement, string][]} */ ([
+      [this.#view, this.#viewer ? 'Close' : SHOW[kind ?? 'image']],
       [this.#save, this.#saving ? 'Saving\u2026' : 'Save'], [this.#goOn, 'Go on'], [this.#pause, 'Pause'], [this.#retry, 'Try again'],
       [this.#link, this.#copied ? 'Copied' : 'Copy link'], [this.#stop, 'Stop'],
       [this.#remove, publishing ? 'Dismiss' : 'Remove'],
@@ -248,6 +258,29 @@ export class HeldRow {
     if (focused instanceof HTMLElement && this.element.contains(focused) && focused.hidden) {
       this.element.focus({ preventScroll: true });
     }
+  }
+
+  /** Shows it below the row, or ends that; the chunk map is open beside it, since what is
+   *  looked at comes first. */
+  #onView() {
+    const { id, content } = this.#entry;
+    const kind = kindOf(content);
+    if (stateOf(this.#entry) === 'partial') this.#help.library.fetch(id);
+    if (this.#viewer || !kind || !content.key) {
+      endViewer(this.#viewer);
+      this.#viewer = undefined;
+    } else {
+      this.#viewer = viewer(kind, this.#help.peer.url(content.key), titleOf(content), () => {
+        endViewer(this.#viewer);
+        this.#viewer = undefined;
+        this.#cannotShow = true;
+        announce(`This browser cannot show ${titleOf(content)}.`);
+        this.update();
+      });
+      this.element.append(this.#viewer);
+      this.#chunks.open = true;
+    }
+    this.update();
   }
 
   #saving = false;
@@ -259,7 +292,7 @@ export class HeldRow {
     this.update();
     const content = /** @type {import('./shoal/index.js').Content} */ (this.#entry.content);
     try {
-      if (await save(this.#help.peer, content)) announce(`${titleOf(content)} is saved.`);
+      if (await save(this.#help.peer, content, this.#help.library.hasAddresses)) announce(`${titleOf(content)} is saved.`);
     } catch (error) {
       await ask({
         title: 'Not saved',

@@ -33,6 +33,8 @@ const OPEN_AT_ONCE = 3;
 
 /** Events: `change` when an entry came, went, or changed its state. */
 export class Library extends EventTarget {
+  /** Whether contents have addresses, at which they are shown and downloaded. */
+  hasAddresses = false;
   /** @type {Map<string, Entry>} newest last */
   #entries = new Map();
   /** @type {Set<Fetching>} */
@@ -74,6 +76,12 @@ export class Library extends EventTarget {
     people.addEventListener('people', () => this.#touchWaiting());
     people.addEventListener('offers', () => this.#touchWaiting());
     peer.addEventListener('state', () => this.#touchWaiting());
+  }
+
+  /** Contents can be shown from now on. */
+  giveAddresses() {
+    this.hasAddresses = true;
+    this.#list.touchAll();
   }
 
   async load() {

@@ -51,6 +51,8 @@ async function start(peer) {
   sharing.allow({ namespace, people, library });
 
   await Promise.all([library.load(), people.refresh()]);
+  // Where there are no service workers contents are saved all the same, but not shown.
+  peer.serve().then(() => library.giveAddresses(), () => {});
   new LinkPanel({ people, library, namespace });
 }
 

@@ -11,15 +11,23 @@ const URL_LIVES = 60_000;
 /**
  * @param {import('./shoal/index.js').Peer} peer
  * @param {import('./shoal/index.js').Content} content
- * @returns {Promise<boolean>} whether it was saved; false when the person changed their mind
+ * @param {boolean} hasAddresses whether contents can be downloaded from where they are served
+ * @returns {Promise<boolean>} whether it was saved, or the browser does so; false when the person changed their mind
  */
-export async function save(peer, content) {
+export async function save(peer, content, hasAddresses) {
   const name = fileName(content);
   const place = await choosePlace(name);
   if (place === 'cancelled') return false;
+  if (place === 'downloads' && hasAddresses) {
+    // The browser shows how far it is, and none of it sits in memory.
+    download(peer.url(content.key, { download: true }), name);
+    return true;
+  }
   const transfer = await peer.fetch(content.key);
   if (place === 'downloads') {
-    download(await transfer.blob(), name);
+    const url = URL.createObjectURL(await transfer.blob());
+    download(url, name);
+    setTimeout(() => URL.revokeObjectURL(url), URL_LIVES);
   } else {
     await transfer.stream().pipeTo(await place.createWritable());
   }
@@ -51,14 +59,12 @@ async function choosePlace(suggestedName) {
 }
 
 /**
- * @param {Blob} blob
+ * @param {string} url
  * @param {string} name
  */
-function download(blob, name) {
-  const url = URL.createObjectURL(blob);
+function download(url, name) {
   const anchor = document.createElement('a');
   anchor.href = url;
   anchor.download = name;
   anchor.click();
-  setTimeout(() => URL.revokeObjectURL(url), URL_LIVES);
 }

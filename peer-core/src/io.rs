@@ -397,6 +397,9 @@ pub enum Command {
         priority: Priority,
         /// Begins it paused.
         paused: bool,
+        /// Fetches only what is read, and some ahead of it. One that runs and is to fetch all
+        /// goes on with that.
+        on_demand: bool,
     },
     /// Lets a fetch rest: nothing is asked for until it is resumed, also after the store
     /// was closed. Answered `Done`.

@@ -62,6 +62,14 @@ pub(crate) const PROOF_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const STORE_RETRY: Duration = Duration::from_secs(3);
 /// Time between two reports of progress.
 pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+/// What is read is asked for ahead of the reader: what comes in this time, within these bounds
+/// in chunks. Guess: above the answer of a slow source; a quarter of the memory at most.
+pub(crate) const READ_AHEAD: Duration = Duration::from_secs(1);
+pub(crate) const READ_AHEAD_MIN: u32 = 8;
+pub(crate) const READ_AHEAD_MAX: u32 = 32;
+/// Chunks somebody waits to read that a source is asked for beyond its window, so that they do
+/// not wait for room in it. As many as a stream reads at a time.
+pub(crate) const READ_ROOM: usize = 4;
 /// Sources a fetch wants links to. Guess: more bring little while links are dear.
 pub(crate) const SOURCES_WANTED: usize = 8;
 

@@ -45,6 +45,9 @@ impl Standing {
 pub(crate) struct Source {
     /// The chunks it holds; `None` until it said so.
     pub(crate) have: Option<Bits>,
+    /// Whether its catalog lists the content as complete. A lone publisher says `have` of fewer
+    /// chunks, and sends all.
+    pub(crate) lists_all: bool,
     /// Chunks asked for and not answered.
     pub(crate) in_flight: usize,
     /// Bytes that came from it and were right.
@@ -78,6 +81,7 @@ impl Source {
         };
         Self {
             have: None,
+            lists_all: false,
             in_flight: 0,
             bytes: 0,
             rate: Rate::default(),
@@ -102,6 +106,14 @@ impl Source {
             return 0;
         }
         self.window.saturating_sub(self.in_flight)
+    }
+
+    /// How many more chunks may be asked of it that somebody waits to read.
+    pub(crate) fn room_to_read(&self, now: Timestamp) -> usize {
+        if self.is_resting(now) {
+            return 0;
+        }
+        (self.window + policy::READ_ROOM).saturating_sub(self.in_flight)
     }
 
     pub(crate) fn is_resting(&self, now: Timestamp) -> bool {

@@ -7,7 +7,8 @@
 //! Few links are served at a time. Where this peer's own line is what limits, a chunk sent to
 //! one link at a time is whole, and can be passed on, long before one that is sent to all of
 //! them at once. Of the chunks a link asked for the one that was sent least goes first, so
-//! that a lone publisher gives each out once before any twice (super-seeding). A proof of one
+//! that a lone publisher gives each out once before any twice (super-seeding); before all of
+//! them go those that somebody at the link's other end waits to read. A proof of one
 //! frame waits for nothing: nobody can ask for chunks without it.
 
 use crate::{io::Limits, policy, rate::Rate};
@@ -25,6 +26,8 @@ const MAX_QUEUE: usize = 256;
 /// Answers read from the store before the channel asks for them, over all links; at least
 /// one for each link. Guess: covers the store's latency at 50 MB/s.
 const READ_AHEAD: usize = 4;
+/// And besides these for each link, of what goes first.
+const READ_FIRST: usize = 4;
 /// Contents of which it is counted how often each chunk was sent. Guess.
 const MAX_COUNTED: usize = 32;
 /// How much of its share a link may send at once after a pause.
@@ -48,18 +51,26 @@ pub(crate) enum Part {
 #[derive(Debug)]
 struct Answer {
     wanted: Wanted,
+    /// Whether it goes before the others of its link, since somebody waits to read it.
+    first: bool,
     /// `None` until it is read.
     bytes: Option<Arc<Vec<u8>>>,
     reading: bool,
     /// Nobody waits for it any more; it goes when it is read, so that what is being read
     /// stays bounded.
     cancelled: bool,
-    /// The lane it goes over once it has begun, and how much of it went.
+    /// The lane it goes over once it has begun (what goes first takes any, and this is the last),
+    /// and how much of it went.
     lane: Option<LinkId>,
     sent: usize,
 }
 
 impl Answer {
+    /// Whether somebody waits to read it, and it is not being read.
+    fn is_awaited(&self) -> bool {
+        self.first && !self.reading
+    }
+
     /// Whether it is a proof of one frame, and read.
     fn is_small_proof(&self) -> bool {
         let fits = |bytes: &Arc<Vec<u8>>| bytes.len() <= MAX_PAYLOAD;
@@ -234,7 +245,7 @@ impl Uploads {
     }
 
     /// Queues an answer, once; false if too many are waiting.
-    pub(crate) fn push(&mut self, link: LinkId, wanted: Wanted) -> bool {
+    pub(crate) fn push(&mut self, link: LinkId, wanted: Wanted, first: bool) -> bool {
         let queue = self.queues.entry(link).or_insert_with(|| Queue::new(link));
         let mut answers = queue.answers.iter_mut();
         if let Some(answer) = answers.find(|answer| answer.wanted == wanted) {
@@ -246,6 +257,7 @@ impl Uploads {
         }
         queue.answers.push_back(Answer {
             wanted,
+            first,
             bytes: None,
             reading: false,
             cancelled: false,
@@ -264,7 +276,11 @@ impl Uploads {
         let each = (READ_AHEAD / waiting.count().max(1)).max(1);
         let (link, queue) = self.queues.iter_mut().find(|(_, queue)| {
             let read = queue.answers.iter().filter(|answer| answer.reading).count();
-            read < (each + queue.lanes.len() - 1).min(queue.answers.len())
+            let most = match queue.answers.iter().any(Answer::is_awaited) {
+                true => each + READ_FIRST,
+                false => each,
+            };
+            read < (most + queue.lanes.len() - 1).min(queue.answers.len())
         })?;
         let sent = &self.sent;
         let times = |wanted: &Wanted| match wanted.part {
@@ -277,7 +293,7 @@ impl Uploads {
             Part::Proof => 0,
         };
         let unread = queue.answers.iter_mut().filter(|answer| !answer.reading);
-        let answer = unread.min_by_key(|answer| times(&answer.wanted))?;
+        let answer = unread.min_by_key(|answer| (!answer.first, times(&answer.wanted)))?;
         answer.reading = true;
         let read = (*link, answer.wanted);
         if self.sent.len() >= MAX_COUNTED {
@@ -361,7 +377,7 @@ impl Uploads {
         if let Some(queue) = self.queues.get_mut(&of) {
             queue.lanes.retain(|lane| lane.id != link);
             let answers = queue.answers.iter_mut();
-            for answer in answers.filter(|answer| answer.lane == Some(link)) {
+            for answer in answers.filter(|answer| answer.lane == Some(link) || answer.first) {
                 (answer.lane, answer.sent) = (None, 0);
             }
         }
@@ -387,11 +403,15 @@ impl Uploads {
             return None;
         }
         let place = |which: &dyn Fn(&Answer) -> bool| queue.answers.iter().position(which);
+        let has_begun = queue.answers.iter().any(|answer| answer.lane.is_some());
         let at_once = place(&Answer::is_small_proof);
+        // What somebody waits for takes the turn of what its link is sent, and all lanes.
+        let first = |answer: &Answer| answer.first && answer.bytes.is_some();
+        let at_once = at_once.or_else(|| place(&first).filter(|_| has_begun));
         let at_once = at_once.or_else(|| place(&|answer| answer.lane == Some(lane)));
         // Whatever is read goes first, so that one slow read does not hold up the rest.
         let read = |answer: &Answer| answer.bytes.is_some() && answer.lane.is_none();
-        let at = at_once.or_else(|| place(&read))?;
+        let at = at_once.or_else(|| place(&first).or_else(|| place(&read)))?;
         if at_once.is_none() && !self.has_turn(now, link) {
             return None;
         }
@@ -545,7 +565,7 @@ mod tests {
                 key: KEY,
                 part,
             };
-            assert!(uploads.push(link(number), wanted));
+            assert!(uploads.push(link(number), wanted, false));
         }
         while let Some((link, wanted)) = uploads.poll_read() {
             uploads.read(link, wanted, Arc::new(vec![0; CHUNK]));
@@ -591,7 +611,7 @@ mod tests {
                 key: KEY,
                 part,
             };
-            uploads.push(link(0), wanted);
+            uploads.push(link(0), wanted, false);
             reads.extend(uploads.poll_read());
             uploads.cancel(link(0), request, &[]);
         }
@@ -625,7 +645,7 @@ mod tests {
                 key: KEY,
                 part: Part::Proof,
             };
-            assert!(uploads.push(link(number), wanted));
+            assert!(uploads.push(link(number), wanted, false));
             uploads.read(link(number), wanted, Arc::new(vec![0; MAX_PAYLOAD]));
             let frame = uploads.poll_frame(now, link(number)).expect("the proof");
             let (header, _) = BulkHeader::decode(&frame).expect("a frame");
@@ -646,7 +666,7 @@ mod tests {
                 key: KEY,
                 part,
             };
-            uploads.push(own, wanted);
+            uploads.push(own, wanted, false);
             uploads.poll_read();
             uploads.read(own, wanted, Arc::new(vec![0; CHUNK]));
         }

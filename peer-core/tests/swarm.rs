@@ -505,6 +505,7 @@ fn nobody_keeps_chunks_from_others_by_asking_and_taking_back() {
             id,
             key,
             chunks: chunks.to_vec(),
+            first: false,
         };
         say(&mut network, ask(1, &[]));
         network.run_for(Duration::from_secs(1));

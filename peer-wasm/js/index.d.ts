@@ -102,7 +102,7 @@ export interface Content extends Metadata {
 /** How far a fetch or a publication is. */
 export interface Progress {
   state: 'searching' | 'fetching' | 'waiting' | 'paused' | 'done';
-  /** Why it waits. It goes on by itself. */
+  /** Why it waits. It goes on by itself. Without a reason: nobody reads what is fetched on demand. */
   reason?: Code;
   /** Bytes stored. */
   held: number;
@@ -198,6 +198,13 @@ export interface FetchOptions {
   timeout?: number;
   /** Its share among other fetches. Default `'auto'`. */
   priority?: Priority;
+  /**
+   * Fetches only what is read, and some of what follows it; `done` resolves if all has been.
+   * While nothing is read its state is `waiting`, without a reason. It does not go on when the
+   * page is opened again. Where several fetch a content, all of it comes if one of them wants
+   * that. Default `false`.
+   */
+  onDemand?: boolean;
   /** From the search on, unlike the event `progress` of the transfer. */
   onprogress?(progress: Progress): void;
 }
@@ -225,6 +232,25 @@ export interface LinkStats {
   sendRate: number;
 }
 
+/** Bytes of a content, from `start` (default 0) up to and without `end` (default its size). */
+export interface Range {
+  start?: number;
+  end?: number;
+}
+
+export interface ServeOptions {
+  /**
+   * The service worker: `sw.js` of the package, or a worker of the page's own that imports it
+   * with `importScripts`. It must come from the page's origin. Default: beside the package.
+   */
+  worker?: string | URL;
+  /** The pages it answers for. Default `'/'`, all of the origin; then the server must send
+   *  `Service-Worker-Allowed: /` with it, unless it lies there. */
+  scope?: string;
+  /** Fetches only what is asked for at the addresses, as `onDemand` of `fetch`. Default `false`. */
+  onDemand?: boolean;
+}
+
 export interface TransferEvents {
   /** Ten a second at most. */
   progress: CustomEvent<Progress>;
@@ -249,8 +275,14 @@ export class Transfer extends EventTarget {
   setPriority(priority: Priority): Promise<void>;
   /** Takes the fetch back, as its `signal` does: `done` rejects with `aborted`. What is held stays. */
   cancel(): Promise<void>;
-  /** The bytes in order, from the store, each chunk as soon as it is held. */
-  stream(): ReadableStream<Uint8Array<ArrayBuffer>>;
+  /**
+   * The bytes in order, from the store, each chunk as soon as it is held. What is read is
+   * fetched first, with some of what follows it, and nothing is read that the stream's reader
+   * does not take. Throws `invalid-argument` for what is no range of the content.
+   */
+  stream(range?: Range): ReadableStream<Uint8Array<ArrayBuffer>>;
+  /** These bytes, in memory, as soon as they are held; they are fetched first. */
+  read(range?: Range): Promise<Uint8Array<ArrayBuffer>>;
   /** All bytes, with the content's media type. Large ones do not sit in memory. */
   blob(): Promise<Blob>;
   arrayBuffer(): Promise<ArrayBuffer>;
@@ -305,6 +337,17 @@ export class Peer extends EventTarget {
   remove(key: Key): Promise<void>;
   /** Replaces the limits it was opened with; what is left out has none. */
   setLimits(limits: Limits): Promise<void>;
+  /**
+   * Gives contents addresses (`url`) for `<img>`, `<video>`, `fetch` and downloads, which a
+   * service worker answers while the bytes still arrive. What is asked for there by this site's
+   * pages is fetched; what a person follows a link to must be held or fetched already. What
+   * browsers would execute comes as plain bytes, and documents are sandboxed. Rejects with
+   * `unsupported` where there are no service workers, or this one cannot answer for the page.
+   */
+  serve(options?: ServeOptions): Promise<void>;
+  /** The address of a content, once `serve()` has succeeded; with `download` one that browsers
+   *  save, under the content's name. It works in pages of this origin while a peer is open. */
+  url(key: Key, options?: { download?: boolean }): string;
   /** Takes leave. Running calls are rejected with `closed`. */
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;

@@ -104,6 +104,25 @@ export function readTimeout(timeout) {
   return timeout;
 }
 
+/**
+ * Which bytes are read, of so many.
+ *
+ * @param {any} range
+ * @param {number} size
+ */
+export function readRange(range, size) {
+  const { start = 0, end = size } = readCallOptions(range);
+  const isRange = Number.isSafeInteger(start) && Number.isSafeInteger(end) && start >= 0 && start <= end && end <= size;
+  if (!isRange) throw invalid(`\`start\` and \`end\` are no range of the ${size} bytes of the content: ${start} to ${end}`);
+  return { start, end };
+}
+
+/** @param {unknown} value @param {string} name */
+export function readFlag(value, name) {
+  if (value !== undefined && typeof value !== 'boolean') throw invalid(`\`${name}\` is neither true nor false`);
+  return value ?? false;
+}
+
 /** @param {unknown} signal */
 export function checkSignal(signal) {
   if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalid('`signal` is no AbortSignal');

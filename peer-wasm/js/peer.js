@@ -3,7 +3,7 @@
 import { Connection } from './connection.js';
 import { ShoalError, fromPlain } from './errors.js';
 import {
-  checkCallback, checkSignal, checkSupport, readCallOptions, readData, readKey, readLimits, readMetadata, readOptions, readPriority,
+  checkCallback, checkSignal, checkSupport, readCallOptions, readData, readFlag, readKey, readLimits, readMetadata, readOptions, readPriority,
   readTimeout,
 } from './options.js';
 import { Tab } from './tab.js';
@@ -34,6 +34,8 @@ export class Peer extends EventTarget {
   /** Settles with the first answer of an engine. */
   #opened = /** @type {PromiseWithResolvers<void>} */ ({});
   #isOpen = false;
+  /** @type {import('./serving.js').Serving | undefined} */
+  #serving;
   /** The running transfers of each key. @type {Map<string, Set<Control>>} */
   #transfers = new Map();
   /** Fetches of which nothing is known yet, and whom to tell. @type {Map<string, Set<(progress: Progress) => void>>} */
@@ -127,9 +129,9 @@ export class Peer extends EventTarget {
    * @returns {Promise<Transfer>}
    */
   async fetch(key, options) {
-    const { signal, onprogress, timeout, priority } = readCallOptions(options);
+    const { signal, onprogress, timeout, priority, onDemand } = readCallOptions(options);
     readKey(key);
-    const args = { key, priority: readPriority(priority), paused: false };
+    const args = { key, priority: readPriority(priority), paused: false, onDemand: readFlag(onDemand, 'onDemand') };
     checkSignal(signal);
     checkCallback(onprogress, 'onprogress');
     const patience = readTimeout(timeout);
@@ -206,13 +208,37 @@ export class Peer extends EventTarget {
     await this.#connection.call('limit', read);
   }
 
+  /** @param {import('./index.js').ServeOptions} [options] */
+  async serve(options) {
+    const { worker, scope, onDemand } = readCallOptions(options);
+    const read = { worker, scope, onDemand: readFlag(onDemand, 'onDemand') };
+    if (this.#state === 'closed') throw closed();
+    // Not every page needs it.
+    const { Serving } = await import('./serving.js');
+    const serving = await Serving.start(this, read);
+    if (this.#state === 'closed') serving.stop();
+    else this.#serving?.stop();
+    this.#serving = serving;
+  }
+
+  /**
+   * @param {string} key
+   * @param {{ download?: boolean }} [options]
+   */
+  url(key, options) {
+    const { download } = readCallOptions(options);
+    if (!this.#serving) throw new ShoalError('unsupported', 'Contents have addresses once `await peer.serve()` has succeeded.');
+    return this.#serving.url(readKey(key), readFlag(download, 'download'));
+  }
+
   async close() {
     this.#connection.close();
-    const closed = new ShoalError('closed', 'The peer is closed.');
-    this.#opened.reject(closed);
+    this.#serving?.stop();
+    const reason = closed();
+    this.#opened.reject(reason);
     this.#opened.promise.catch(() => {});
     for (const running of this.#transfers.values()) {
-      for (const control of running) control.fail(closed);
+      for (const control of running) control.fail(reason);
     }
     this.#transfers.clear();
     this.#changeState('closed');
@@ -246,7 +272,7 @@ export class Peer extends EventTarget {
     const isNew = !running && !searches && !this.#stale.has(key);
     if (!isNew || !content) return;
     /** @type {import('./transfer.js').Terms} */
-    const terms = { key, priority: 'auto', paused: progress.state === 'paused' };
+    const terms = { key, priority: 'auto', paused: progress.state === 'paused', onDemand: false };
     const stop = () => this.#connection.call('stopFetch', { key });
     this.#say('transfer', { transfer: this.#transfer(key, content, terms, stop) });
   }
@@ -363,6 +389,10 @@ export class Peer extends EventTarget {
   #say(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
+}
+
+function closed() {
+  return new ShoalError('closed', 'The peer is closed.');
 }
 
 /**

@@ -1,6 +1,7 @@
 /** One fetch: how far it is, and its bytes, read chunk by chunk out of the store. */
 
 import { ShoalError } from './errors.js';
+import { readRange } from './options.js';
 
 /**
  * @typedef {import('./index.js').Content} Content
@@ -25,7 +26,7 @@ const AHEAD = 4;
  */
 
 /**
- * @typedef {{ key: string, priority: import('./index.js').Priority, paused: boolean }} Terms
+ * @typedef {{ key: string, priority: import('./index.js').Priority, paused: boolean, onDemand: boolean }} Terms
  */
 
 /**
@@ -107,36 +108,46 @@ export class Transfer extends EventTarget {
   /**
    * The bytes in order, each chunk as soon as it is held.
    *
+   * @param {import('./index.js').Range} [range]
    * @returns {ReadableStream<Uint8Array<ArrayBuffer>>}
    */
-  stream() {
-    const chunks = Math.ceil(this.#content.size / CHUNK);
+  stream(range) {
+    const { start, end } = readRange(range, this.#content.size);
+    const after = start < end ? Math.ceil(end / CHUNK) : 0;
     const cancelled = new AbortController();
     const signal = AbortSignal.any([cancelled.signal, this.#failed.signal]);
     /** @type {Promise<ArrayBuffer>[]} */
     const ahead = [];
-    let next = 0;
+    let next = Math.floor(start / CHUNK);
     return new ReadableStream({
       pull: async (stream) => {
-        while (next < chunks && ahead.length < AHEAD) {
+        while (next < after && ahead.length < AHEAD) {
           const chunk = this.#engine.read(next, signal);
           // The reader hears of it when it comes to this chunk.
           chunk.catch(() => {});
           ahead.push(chunk);
           next += 1;
         }
+        const offset = (next - ahead.length) * CHUNK;
         const first = ahead.shift();
         if (!first) return stream.close();
         try {
-          stream.enqueue(new Uint8Array(await first));
+          const bytes = new Uint8Array(await first);
+          const isWhole = start <= offset && offset + bytes.length <= end;
+          stream.enqueue(isWhole ? bytes : bytes.slice(Math.max(0, start - offset), end - offset));
         } catch (error) {
           cancelled.abort(error);
           throw error;
         }
-        if (next === chunks && ahead.length === 0) stream.close();
+        if (next >= after && ahead.length === 0) stream.close();
       },
       cancel: (reason) => cancelled.abort(reason),
     }, { highWaterMark: 0 });
+  }
+
+  /** @param {import('./index.js').Range} [range] */
+  async read(range) {
+    return new Uint8Array(await new Response(this.stream(range)).arrayBuffer());
   }
 
   /** Large ones are kept by the browser on disk, not in the page. */

@@ -126,7 +126,8 @@ pub fn read(call: &str, args: &JsValue) -> Result<(Command, Option<Source>), Err
         "fetch" => Command::Fetch {
             key: key(args)?,
             priority: priority(args)?,
-            paused: get(args, "paused").is_some_and(|paused| paused.is_truthy()),
+            paused: is_set(args, "paused"),
+            on_demand: is_set(args, "onDemand"),
         },
         "pause" => Command::Pause { key: key(args)? },
         "resume" => Command::Resume { key: key(args)? },
@@ -165,6 +166,10 @@ fn key(args: &JsValue) -> Result<ContentKey, Error> {
 fn priority(args: &JsValue) -> Result<Priority, Error> {
     let priority = get(args, "priority").map(|priority| parse(priority, "priority"));
     Ok(priority.transpose()?.unwrap_or_default())
+}
+
+fn is_set(args: &JsValue, name: &str) -> bool {
+    get(args, name).is_some_and(|value| value.is_truthy())
 }
 
 fn index(args: &JsValue) -> Result<u32, Error> {

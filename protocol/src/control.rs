@@ -63,6 +63,10 @@ pub enum ControlMessage {
         key: ContentKey,
         /// Chunk numbers.
         chunks: Vec<u32>,
+        /// Whether somebody waits for them: they are sent before whatever else this asker
+        /// waits for.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        first: bool,
     },
     /// Asks for the proof answer of a content.
     FetchProof {
@@ -148,6 +152,7 @@ impl TryFrom<Object> for ControlMessage {
                 id: object.get("id")?,
                 key: object.get("key")?,
                 chunks: object.get("chunks")?,
+                first: object.find("first")?.unwrap_or_default(),
             },
             "FetchProof" => Self::FetchProof {
                 id: object.get("id")?,
@@ -328,6 +333,7 @@ mod tests {
                 id: 4,
                 key,
                 chunks: vec![0, 9],
+                first: true,
             },
             ControlMessage::FetchProof { id: 5, key },
             ControlMessage::Have {
@@ -370,6 +376,7 @@ mod tests {
             id: 4,
             key,
             chunks: vec![0, 9],
+            first: false,
         };
         assert_eq!(
             fetch.to_text(),

@@ -32,6 +32,14 @@ const PACKAGE_HEADERS: &[(&str, &str)] = &[
     ("cross-origin-resource-policy", "cross-origin"),
 ];
 
+/// And of its service worker, which answers for pages outside of its folder.
+const WORKER: &str = "/shoal/sw.js";
+const WORKER_HEADERS: &[(&str, &str)] = &[
+    PACKAGE_HEADERS[0],
+    PACKAGE_HEADERS[1],
+    ("service-worker-allowed", "/"),
+];
+
 /// A file in the binary, with its compressed forms where they are smaller.
 struct Embedded {
     path: &'static str,
@@ -93,10 +101,10 @@ fn index(embedded: &'static [Embedded]) -> BTreeMap<&'static str, File> {
         let file = File {
             forms: forms.into_iter().filter_map(form).collect(),
             content_type: content_type(embedded.path),
-            headers: if embedded.path.starts_with("/shoal/") {
-                PACKAGE_HEADERS
-            } else {
-                PAGE_HEADERS
+            headers: match embedded.path {
+                WORKER => WORKER_HEADERS,
+                path if path.starts_with("/shoal/") => PACKAGE_HEADERS,
+                _ => PAGE_HEADERS,
             },
         };
         (embedded.path, file)
@@ -191,6 +199,7 @@ mod tests {
     static SITE: &[Embedded] = &[
         plain("/index.html", b"<!doctype html>"),
         plain("/shoal/LICENSE-MIT", b"MIT"),
+        plain("/shoal/sw.js", b"{}"),
         Embedded {
             brotli: Some(b"br"),
             gzip: Some(b"gz."),
@@ -228,6 +237,11 @@ mod tests {
             Some("cross-origin")
         );
         assert_eq!(header(&wasm, "content-security-policy"), None);
+
+        assert_eq!(header(&wasm, "service-worker-allowed"), None);
+        let worker = serve(&files, "/shoal/sw.js", &HeaderMap::new()).unwrap();
+        assert_eq!(header(&worker, "service-worker-allowed"), Some("/"));
+        assert_eq!(header(&worker, "access-control-allow-origin"), Some("*"));
 
         assert!(serve(&files, "/shoal/", &HeaderMap::new()).is_none());
         assert!(serve(&files, "/../index.html", &HeaderMap::new()).is_none());

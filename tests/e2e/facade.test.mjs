@@ -273,6 +273,36 @@ for (const name of BROWSERS) {
     tab.assertClean();
   });
 
+  test(`${name}: any range can be read, and what is none is named`, async (t) => {
+    const tab = await open(t);
+    const { lengths, errors, reads } = await tab.evaluate(async () => {
+      const peer = await open();
+      const size = 3 * 262144 + 10;
+      const key = `k${size}`;
+      order({ do: 'hold', key, chunks: 4 });
+      const transfer = await peer.fetch(key);
+      const runs = (bytes) => [...bytes].reduce((found, byte) => ({ ...found, [byte]: (found[byte] ?? 0) + 1 }), {});
+      const ranges = [undefined, {}, { start: 262143, end: 262145 }, { start: 5, end: 5 }, { start: size - 1 }, { start: size }, { end: 1 }];
+      const lengths = [];
+      for (const range of ranges) lengths.push(runs(await transfer.read(range)));
+      await noted(peer);
+      const before = calls.filter(({ call }) => call === 'read').length;
+      const errors = [];
+      for (const range of [{ start: -1 }, { end: size + 1 }, { start: 2, end: 1 }, { start: 0.5 }, { start: '1' }, { end: NaN }, 'all', { end: Infinity }]) {
+        errors.push((await outcome((async () => transfer.stream(range))())).error?.code);
+      }
+      const flag = await outcome(peer.fetch(key, { onDemand: 'yes' }));
+      const early = await outcome((async () => peer.url(key))());
+      return { lengths, errors: [...errors, flag.error.code, early.error.code], reads: before };
+    });
+    // Each chunk of the stand-in's is filled with a letter.
+    const all = { 97: 262144, 98: 262144, 99: 262144, 100: 10 };
+    assert.deepEqual(lengths, [all, all, { 97: 1, 98: 1 }, {}, { 100: 1 }, {}, { 97: 1 }]);
+    assert.deepEqual(errors, [...Array(8).fill('invalid-argument'), 'invalid-argument', 'unsupported']);
+    assert.equal(reads, 4 + 4 + 2 + 0 + 1 + 0 + 1);
+    tab.assertClean();
+  });
+
   test(`${name}: a transfer that is stopped says so everywhere, and stops for all who wanted it`, async (t) => {
     const tab = await open(t);
     const told = await tab.evaluate(async () => {

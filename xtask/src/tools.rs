@@ -152,7 +152,7 @@ pub struct Package {
     there: bool,
 }
 
-/// The browsers of the tests, and the font without which emoji are boxes.
+/// The browsers of the tests, the font without which emoji are boxes, and what makes a video.
 pub fn browsers() -> Vec<Package> {
     let emoji = Path::new("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf");
     vec![
@@ -167,6 +167,10 @@ pub fn browsers() -> Vec<Package> {
         Package {
             name: "fonts-noto-color-emoji",
             there: emoji.exists(),
+        },
+        Package {
+            name: "ffmpeg",
+            there: on_path(&["ffmpeg"]),
         },
     ]
 }

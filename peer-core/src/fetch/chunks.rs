@@ -7,6 +7,7 @@
 //! Sources: BitTorrent's piece selection (Cohen 2003, sections 2.4.1 to 2.4.4); hedged
 //! requests (Dean and Barroso, "The Tail at Scale", 2013).
 
+use super::reading::Reading;
 use crate::{io::Slot, policy, random::Random, source::Source};
 use shoal_protocol::{
     bits::Bits,
@@ -43,8 +44,6 @@ pub(super) struct Chunks {
     writing: usize,
     /// Number of sources that hold each chunk.
     availability: Vec<u16>,
-    /// Chunks somebody waits to read.
-    pub(super) urgent: SortedSet<u32>,
 }
 
 impl Chunks {
@@ -63,7 +62,6 @@ impl Chunks {
             ready: Vec::new(),
             writing: 0,
             availability: vec![0; chunks as usize],
-            urgent: SortedSet::new(),
         }
     }
 
@@ -104,7 +102,6 @@ impl Chunks {
     pub(super) fn stored(&mut self, index: u32) {
         self.held.insert(index);
         self.free.remove(index);
-        self.urgent.remove(&index);
     }
 
     /// The chunks of the next store transaction, a few transactions at a time.
@@ -153,22 +150,27 @@ impl Chunks {
         }
     }
 
-    /// Chooses the next chunk to ask of a source, and notes that it is asked for. Without
-    /// room in memory only what is asked for already. If there is none, says when there may be.
+    /// Chooses the next chunk to ask of a source, and notes that it is asked for: what is read
+    /// first, and then, unless it is fetched on demand, all others. Without room in memory only
+    /// what is asked for already. If there is none, says when there may be.
+    #[allow(clippy::too_many_arguments, reason = "what a choice depends on")]
     pub(super) fn pick(
         &mut self,
         now: Timestamp,
         source: &Source,
         owes: &SortedSet<u32>,
         has_room: bool,
+        reading: &Reading,
+        on_demand: bool,
         random: &mut Random,
     ) -> Result<u32, Option<Timestamp>> {
         let have = source.have.as_ref().ok_or(None)?;
-        let wanted = |index: &u32| self.free.contains(*index) && have.contains(*index);
-        let urgent = self.urgent.iter().copied().find(wanted);
+        let soon = self.soon(source, reading.soon());
+        let ends = on_demand || self.free.is_empty();
         let free = match has_room {
-            true if urgent.is_some() => urgent,
-            true if source.is_late(now) || !self.late_urgent(now, source, owes) => {
+            true if soon.is_some() => soon,
+            true if on_demand => None,
+            true if source.is_late(now) || !self.late_read(now, source, owes, reading, ends) => {
                 self.rarest(have, random)
             }
             _ => None,
@@ -183,13 +185,32 @@ impl Chunks {
             return Err(None);
         }
         let asked = self.asked.iter().map(|(index, asked)| (*index, asked));
-        let (due, _, index) =
-            late(asked, source, owes, &self.urgent, self.free.is_empty()).ok_or(None)?;
+        let (due, _, index) = late(asked, source, owes, reading, ends).ok_or(None)?;
         if now < due {
             return Err(Some(due));
         }
         self.ask(now, index, source);
         Ok(index)
+    }
+
+    /// Chooses a chunk that somebody waits to read, for a source that has no room for others.
+    pub(super) fn pick_read(
+        &mut self,
+        now: Timestamp,
+        source: &Source,
+        reading: &Reading,
+    ) -> Option<u32> {
+        let index = self.soon(source, reading.at.iter().copied())?;
+        self.free.remove(index);
+        self.ask(now, index, source);
+        Some(index)
+    }
+
+    /// The first of these that nobody was asked for and the source can send.
+    fn soon(&self, source: &Source, mut indexes: impl Iterator<Item = u32>) -> Option<u32> {
+        let have = source.have.as_ref()?;
+        let has = |index| source.lists_all || have.contains(index);
+        indexes.find(|index| self.free.contains(*index) && has(*index))
     }
 
     fn ask(&mut self, now: Timestamp, index: u32, source: &Source) {
@@ -203,11 +224,17 @@ impl Chunks {
     }
 
     /// Whether somebody waits to read a chunk that is late with another source.
-    fn late_urgent(&self, now: Timestamp, source: &Source, owes: &SortedSet<u32>) -> bool {
-        let asked = self.urgent.iter();
+    fn late_read(
+        &self,
+        now: Timestamp,
+        source: &Source,
+        owes: &SortedSet<u32>,
+        reading: &Reading,
+        ends: bool,
+    ) -> bool {
+        let asked = reading.at.iter();
         let asked = asked.filter_map(|index| Some((*index, self.asked.get(index)?)));
-        late(asked, source, owes, &self.urgent, self.free.is_empty())
-            .is_some_and(|(due, ..)| due <= now)
+        late(asked, source, owes, reading, ends).is_some_and(|(due, ..)| due <= now)
     }
 
     fn rarest(&self, have: &Bits, random: &mut Random) -> Option<u32> {
@@ -241,7 +268,7 @@ fn late<'a>(
     asked: impl Iterator<Item = (u32, &'a Asked)>,
     source: &Source,
     owes: &SortedSet<u32>,
-    urgent: &SortedSet<u32>,
+    reading: &Reading,
     ends: bool,
 ) -> Option<(Timestamp, bool, u32)> {
     let have = source.have.as_ref()?;
@@ -249,14 +276,14 @@ fn late<'a>(
     asked
         .filter(|(index, _)| have.contains(*index) && !owes.contains(index))
         .map(|(index, asked)| {
-            let patience = match ends || urgent.contains(&index) {
+            let patience = match ends || reading.at.contains(&index) {
                 true => patience,
                 false => patience * policy::HEDGE_EARLY,
             };
             let most = patience * policy::HEDGE_SPREAD;
             let patience = asked.patience.clamp(patience, most);
             let due = asked.since + patience * (1 << asked.copies.saturating_sub(2).min(8));
-            (due, !urgent.contains(&index), index)
+            (due, !reading.at.contains(&index), index)
         })
         .min()
 }

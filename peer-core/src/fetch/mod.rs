@@ -1,11 +1,13 @@
 //! Fetching one content: its proof, its chunks, its sources, and what came of them.
 //!
 //! [`proof`] says of whom the proof is asked, [`chunks`] which chunk is asked of a source,
-//! [`sources`] what each source holds and owes, [`progress`] what is told of it all.
+//! [`sources`] what each source holds and owes, [`reading`] what comes first because somebody
+//! waits to read it, [`progress`] what is told of it all.
 
 mod chunks;
 mod progress;
 mod proof;
+mod reading;
 mod sources;
 
 pub(crate) use progress::held_bytes;
@@ -19,6 +21,7 @@ use crate::{
 };
 use chunks::Chunks;
 use proof::ProofRounds;
+use reading::Reading;
 use shoal_protocol::{
     bits::Bits,
     content::{ContentKey, ContentSize},
@@ -34,6 +37,15 @@ use std::sync::Arc;
 pub(crate) struct Terms {
     pub(crate) priority: Priority,
     pub(crate) paused: bool,
+    /// Whether only what is read is fetched.
+    pub(crate) on_demand: bool,
+}
+
+impl Terms {
+    /// Whether it is to go on until all is held, and after a restart.
+    pub(crate) fn wants_all(self) -> bool {
+        !self.paused && !self.on_demand
+    }
 }
 
 /// A content that is being fetched.
@@ -52,6 +64,8 @@ pub(crate) struct Fetch {
     proof: ProofRounds,
     /// `None` until the proof has come.
     chunks: Option<Chunks>,
+    /// What somebody waits to read.
+    reading: Reading,
     /// Whether the record with the proof is in the store.
     recorded: bool,
     /// When a chunk becomes late for a source that has room.
@@ -78,6 +92,7 @@ impl Fetch {
             turn: None,
             proof: ProofRounds::default(),
             chunks: None,
+            reading: Reading::default(),
             recorded: false,
             late_at: None,
             store_full: None,
@@ -108,11 +123,32 @@ impl Fetch {
         (self.searched, self.trouble) = (searched, trouble);
     }
 
-    /// Somebody waits to read a chunk.
-    pub(crate) fn set_urgent(&mut self, index: u32) {
-        if let Some(chunks) = &mut self.chunks {
-            chunks.urgent.insert(index);
-        }
+    /// Says which chunks somebody waits to read. Gives what is taken back, and of whom: what was
+    /// asked for where nobody reads any more, and what is read and was asked for among others,
+    /// unless it `has_begun` to come; it is asked for anew, before them.
+    pub(crate) fn set_reading(
+        &mut self,
+        at: SortedSet<u32>,
+        has_begun: impl Fn(u32) -> bool,
+    ) -> Vec<(u32, Vec<PeerId>)> {
+        self.changed = true;
+        self.reading.at = at;
+        let mut back = self.reading.take_stale();
+        let behind = |index: &&u32| !self.reading.asked.contains(*index) && !has_begun(**index);
+        back.extend(self.reading.at.iter().filter(behind));
+        let back = back.into_iter().map(|index| {
+            let peers = self.release_everywhere(index);
+            if let Some(chunks) = &mut self.chunks {
+                peers.iter().for_each(|_| chunks.release(index));
+            }
+            (index, peers)
+        });
+        back.collect()
+    }
+
+    /// Whether somebody waits to read a chunk.
+    pub(crate) fn is_read(&self, index: u32) -> bool {
+        self.reading.at.contains(&index)
     }
 
     /// Goes on from a proof and chunks that are in the store.
@@ -215,6 +251,9 @@ impl Fetch {
     ) -> Option<(PeerId, u32)> {
         self.late_at = None;
         let is_open = self.is_open();
+        self.reading.follow(self.rate.get(now));
+        let reading = &mut self.reading;
+        let on_demand = self.terms.on_demand;
         let chunks = self.chunks.as_mut().filter(|_| is_open)?;
         // What somebody owes who sends nothing must not keep others from sending.
         let resting = self
@@ -229,12 +268,22 @@ impl Fetch {
         let has_room = chunks.in_memory() < budget;
         turns.into_iter().find_map(|peer| {
             let source = self.sources.get_mut(&peer)?;
-            if source.room(now) == 0 || draining.contains_key(&peer) {
+            if draining.contains_key(&peer) {
                 return None;
             }
             let owes = self.owed.entry(peer).or_default();
-            match chunks.pick(now, source, owes, has_room, random) {
+            let choice = match source.room(now) > 0 {
+                true => chunks.pick(now, source, owes, has_room, reading, on_demand, random),
+                false if source.room_to_read(now) > 0 => {
+                    chunks.pick_read(now, source, reading).ok_or(None)
+                }
+                false => Err(None),
+            };
+            match choice {
                 Ok(index) => {
+                    if reading.covers(index) {
+                        reading.asked.insert(index);
+                    }
                     owes.insert(index);
                     source.asked(now, 1);
                     self.turn = Some(peer);
@@ -283,6 +332,7 @@ impl Fetch {
             return Ok(None);
         }
         chunks.arrived(chunk, peer);
+        self.reading.asked.remove(&index);
         self.rate.add(now, len);
         Ok(Some(self.release_everywhere(index)))
     }

@@ -55,10 +55,14 @@ impl Fetch {
             .chunks
             .as_ref()
             .is_some_and(|chunks| chunks.in_memory() > 0);
+        let chunks_known = self.chunks.is_some();
         let (state, reason) = match self.store_full {
             _ if self.is_complete() => (ProgressState::Done, None),
             _ if self.terms.paused => (ProgressState::Paused, None),
             Some((code, _)) => (ProgressState::Waiting, Some(code)),
+            None if self.terms.on_demand && !busy && chunks_known && self.reading.at.is_empty() => {
+                (ProgressState::Waiting, None)
+            }
             None if usable || busy => (ProgressState::Fetching, None),
             None if !self.searched => (ProgressState::Searching, None),
             None => (ProgressState::Waiting, Some(self.trouble)),

@@ -18,13 +18,17 @@ impl Fetch {
         policy::SOURCES_WANTED.saturating_sub(has)
     }
 
-    /// A peer can be asked. False if it was a source already.
-    pub(crate) fn add_source(&mut self, now: Timestamp, peer: PeerId) -> bool {
-        if self.sources.contains_key(&peer) {
+    /// A peer can be asked, and lists all of the content or not. False if it was a source
+    /// already.
+    pub(crate) fn add_source(&mut self, now: Timestamp, peer: PeerId, lists_all: bool) -> bool {
+        if let Some(source) = self.sources.get_mut(&peer) {
+            source.lists_all = lists_all;
             return false;
         }
         let standing = self.former.remove(&peer).unwrap_or_default();
-        self.sources.insert(peer, Source::new(now, standing));
+        let mut source = Source::new(now, standing);
+        source.lists_all = lists_all;
+        self.sources.insert(peer, source);
         self.changed = true;
         true
     }
@@ -110,6 +114,7 @@ impl Fetch {
         if owed.is_some_and(|owed| indexes.iter().any(|index| owed.contains(index))) {
             source.declined(now);
         }
+        source.lists_all = false;
         for &index in indexes {
             if source.have.as_mut().is_some_and(|have| have.remove(index))
                 && let Some(chunks) = &mut self.chunks

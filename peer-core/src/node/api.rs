@@ -28,6 +28,7 @@ impl Node {
                 key,
                 priority,
                 paused,
+                on_demand,
             } => {
                 if let Some(content) = self
                     .contents
@@ -43,9 +44,11 @@ impl Node {
                 let terms = Terms {
                     priority: running.map_or(priority, |terms| terms.priority.max(priority)),
                     paused: running.map_or(paused, |terms| terms.paused),
+                    on_demand: on_demand && running.is_none_or(|terms| terms.on_demand),
                 };
                 self.transfers.set_terms(now, key, terms);
                 if known {
+                    self.note_wanted(key);
                     self.answer_fetch_calls(key);
                 } else if !self.transfers.is_fetching(key) {
                     self.begin_fetch(now, key);
@@ -137,10 +140,15 @@ impl Node {
     /// Nobody waits for the call any more.
     pub(super) fn abort(&mut self, call: CallId) {
         self.abort_publication(call);
-        for calls in self.read_calls.values_mut() {
+        let read = self.read_calls.iter_mut().find_map(|((key, _), calls)| {
+            let before = calls.len();
             calls.retain(|waiting| *waiting != call);
+            (calls.len() < before).then_some(*key)
+        });
+        if let Some(key) = read {
+            self.read_calls.retain(|_, calls| !calls.is_empty());
+            self.reads_changed(key);
         }
-        self.read_calls.retain(|_, calls| !calls.is_empty());
         for calls in self.catalog_calls.values_mut() {
             calls.retain(|(waiting, _)| *waiting != call);
         }
@@ -175,15 +183,22 @@ impl Node {
         let terms = running.unwrap_or_default();
         self.transfers
             .set_terms(now, key, Terms { paused, ..terms });
-        let wanted = !paused;
-        if let Some(content) = self.contents.get_mut(key) {
-            content.wanted = wanted;
-            self.store(Op::Quiet, StoreRequest::SetWanted { key, wanted });
-        }
-        if running.is_none() && wanted {
+        self.note_wanted(key);
+        if running.is_none() && !paused {
             self.begin_fetch(now, key);
         }
         self.search_anew(now);
+    }
+
+    /// Has the store know whether a fetch is to go on after a restart.
+    fn note_wanted(&mut self, key: ContentKey) {
+        let wanted = self.transfers.wants_all(key);
+        if let Some(content) = self.contents.get_mut(key)
+            && content.wanted != wanted
+        {
+            content.wanted = wanted;
+            self.store(Op::Quiet, StoreRequest::SetWanted { key, wanted });
+        }
     }
 
     fn stop_fetch(&mut self, key: ContentKey) {
@@ -201,15 +216,10 @@ impl Node {
     /// Ends all calls that wait for a content.
     fn fail_waiting(&mut self, key: ContentKey) {
         let fetches = self.fetch_calls.remove(&key).unwrap_or_default();
-        let reads: Vec<(ContentKey, u32)> = self
-            .read_calls
-            .keys()
-            .filter(|(of, _)| *of == key)
-            .copied()
-            .collect();
-        let reads: Vec<CallId> = reads
-            .into_iter()
-            .flat_map(|at| self.read_calls.remove(&at).unwrap_or_default())
+        let reads: Vec<CallId> = self
+            .reads_of(key)
+            .iter()
+            .flat_map(|index| self.read_calls.remove(&(key, *index)).unwrap_or_default())
             .collect();
         for call in fetches.into_iter().chain(reads) {
             self.fail(call, Code::Aborted, "its fetch was stopped");
@@ -226,7 +236,7 @@ impl Node {
         }
     }
 
-    fn read(&mut self, call: CallId, key: ContentKey, index: u32) {
+    pub(super) fn read(&mut self, call: CallId, key: ContentKey, index: u32) {
         match self.contents.get(key) {
             Some(content) if index >= content.held.len() => {
                 self.fail(call, Code::InvalidArgument, "it has no such chunk");
@@ -248,7 +258,19 @@ impl Node {
             );
         }
         self.read_calls.entry((key, index)).or_default().push(call);
-        self.transfers.set_urgent(key, index);
+        self.reads_changed(key);
+    }
+
+    /// Chunks of a content that somebody waits to read.
+    pub(super) fn reads_of(&self, key: ContentKey) -> Vec<u32> {
+        let reads = self.read_calls.keys().filter(|(of, _)| *of == key);
+        reads.map(|(_, index)| *index).collect()
+    }
+
+    /// Others wait to read than before.
+    pub(super) fn reads_changed(&mut self, key: ContentKey) {
+        let at = self.reads_of(key).into_iter().collect();
+        self.transfers.set_reading(key, at);
     }
 
     fn catalog(&mut self, now: Timestamp, call: CallId, peer: PeerId) {

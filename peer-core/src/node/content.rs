@@ -30,7 +30,7 @@ impl Node {
     pub(super) fn begin_fetch(&mut self, now: Timestamp, key: ContentKey) {
         match self.contents.get_mut(key) {
             Some(content) => {
-                let wanted = !self.transfers.is_paused(key);
+                let wanted = self.transfers.wants_all(key);
                 if content.wanted != wanted && !content.held.is_full() {
                     content.wanted = wanted;
                     self.store(Op::Quiet, StoreRequest::SetWanted { key, wanted });
@@ -63,7 +63,7 @@ impl Node {
             size,
             metadata,
             held,
-            wanted: !self.transfers.is_paused(key),
+            wanted: self.transfers.wants_all(key),
         };
         self.contents.cache_proof(proof.clone());
         self.store(
@@ -102,8 +102,10 @@ impl Node {
         }
         self.event(Event::Chunk { key, index, peer });
         self.chunk_is_fresh(now, key, index);
-        for call in self.read_calls.remove(&(key, index)).unwrap_or_default() {
+        let readers = self.read_calls.remove(&(key, index));
+        for call in readers.into_iter().flatten() {
             self.with_proof(key, NeedsProof::Read(call, index));
+            self.reads_changed(key);
         }
     }
 
@@ -227,14 +229,11 @@ impl Node {
                 });
             }
             self.answer_fetch_calls(key);
-            let waiting: Vec<u32> = self
-                .read_calls
-                .keys()
-                .filter(|(of, _)| *of == key)
-                .map(|(_, index)| *index)
-                .collect();
-            for index in waiting {
-                self.transfers.set_urgent(key, index);
+            // Of those that waited until its size was known, some may be past its end.
+            for index in self.reads_of(key) {
+                for call in self.read_calls.remove(&(key, index)).unwrap_or_default() {
+                    self.read(call, key, index);
+                }
             }
         }
     }

@@ -280,7 +280,9 @@ impl Node {
         holders.dedup_by_key(|(_, peer)| *peer);
         for (_, peer) in &holders {
             if self.links.link_to(*peer).is_some() {
-                self.transfers.add_source(now, key, *peer);
+                let listed = self.catalogs.holders(key).find(|(holder, _)| holder == peer);
+                let lists_all = listed.is_some_and(|(_, entry)| entry.complete);
+                self.transfers.add_source(now, key, *peer, lists_all);
             }
         }
         // Whom everybody would choose nobody would get through to.

@@ -53,9 +53,12 @@ impl Node {
             ControlMessage::FetchPeerKeys { key, chunks, .. } if chunks.is_empty() => {
                 self.tell_held(now, link, key);
             }
-            ControlMessage::FetchPeerKeys { id, key, chunks } => {
-                self.serve_chunks(now, link, id, key, &chunks)
-            }
+            ControlMessage::FetchPeerKeys {
+                id,
+                key,
+                chunks,
+                first,
+            } => self.serve_chunks(now, link, id, key, &chunks, first),
             ControlMessage::FetchProof { id, key } => self.serve_proof(now, link, id, key),
             ControlMessage::Have { key, held, chunks } => {
                 if let Err(what) = self.transfers.have(peer, key, held, &chunks) {
@@ -148,6 +151,7 @@ impl Node {
         id: u32,
         key: ContentKey,
         chunks: &[u32],
+        first: bool,
     ) {
         let Some(content) = self.contents.get(key) else {
             return self.send(
@@ -182,7 +186,7 @@ impl Node {
                 key,
                 part: Part::Chunk(index),
             };
-            if !self.uploads.push(link, wanted) {
+            if !self.uploads.push(link, wanted, first) {
                 return self.send(
                     now,
                     link,
@@ -208,7 +212,7 @@ impl Node {
                 key,
                 chunks: Vec::new(),
             },
-            Some(_) if self.uploads.push(link, wanted) => return,
+            Some(_) if self.uploads.push(link, wanted, false) => return,
             Some(_) => ControlMessage::Refuse {
                 id,
                 code: RefuseCode::Busy,

@@ -1,6 +1,6 @@
 //! Publishing: the source is read, its chunks are stored, and the record comes last.
 
-use super::{NeedsProof, Node, Op, content::store_error};
+use super::{Node, Op, content::store_error};
 use crate::{
     contents::describe,
     io::{
@@ -10,7 +10,7 @@ use crate::{
     publishing::Publishing,
 };
 use shoal_protocol::{
-    bits::Bits, content::ContentKey, control::ControlMessage, proof::Proof, time::Timestamp,
+    bits::Bits, control::ControlMessage, proof::Proof, time::Timestamp,
 };
 use std::{ops::Range, sync::Arc};
 
@@ -145,15 +145,9 @@ impl Node {
                     self.send(now, link, message);
                 }
                 self.answer_fetch_calls(key);
-                let waiting: Vec<(ContentKey, u32)> = self
-                    .read_calls
-                    .keys()
-                    .filter(|(of, _)| *of == key)
-                    .copied()
-                    .collect();
-                for at in waiting {
-                    for read in self.read_calls.remove(&at).unwrap_or_default() {
-                        self.with_proof(key, NeedsProof::Read(read, at.1));
+                for index in self.reads_of(key) {
+                    for read in self.read_calls.remove(&(key, index)).unwrap_or_default() {
+                        self.read(read, key, index);
                     }
                 }
                 if let Some(content) = self.contents.get(key).map(describe) {

@@ -58,6 +58,7 @@ impl Node {
             NeedsProof::Fetch => {
                 let (slot, held) = (content.slot, content.held.clone());
                 self.transfers.resume(self.now, proof, slot, held);
+                self.reads_changed(key);
                 self.answer_fetch_calls(key);
             }
         }

@@ -105,8 +105,9 @@ impl Transfers {
         running.or_else(|| self.terms.get(&key).copied())
     }
 
-    pub(crate) fn is_paused(&self, key: ContentKey) -> bool {
-        self.terms(key).is_some_and(|terms| terms.paused)
+    /// Whether a fetch that is to begin or runs is to go on until all is held.
+    pub(crate) fn wants_all(&self, key: ContentKey) -> bool {
+        self.terms(key).unwrap_or_default().wants_all()
     }
 
     /// Changes the terms of a fetch, or says them before it begins.
@@ -175,17 +176,28 @@ impl Transfers {
         }
     }
 
-    /// Somebody waits to read a chunk.
-    pub(crate) fn set_urgent(&mut self, key: ContentKey, index: u32) {
-        if let Some(fetch) = self.fetches.get_mut(&key) {
-            fetch.set_urgent(index);
+    /// Says which chunks of a content somebody waits to read.
+    pub(crate) fn set_reading(&mut self, key: ContentKey, at: SortedSet<u32>) {
+        let Some(fetch) = self.fetches.get_mut(&key) else {
+            return;
+        };
+        let requests = &self.requests;
+        for (index, peers) in fetch.set_reading(at, |index| requests.has_begun(key, index)) {
+            let cancels = self.requests.cancel_chunk(key, &peers, index);
+            self.send(cancels);
         }
     }
 
-    /// A peer that may hold the content can be asked.
-    pub(crate) fn add_source(&mut self, now: Timestamp, key: ContentKey, peer: PeerId) {
+    /// A peer that may hold the content can be asked; whether it lists all of it.
+    pub(crate) fn add_source(
+        &mut self,
+        now: Timestamp,
+        key: ContentKey,
+        peer: PeerId,
+        lists_all: bool,
+    ) {
         if let Some(fetch) = self.fetches.get_mut(&key)
-            && fetch.add_source(now, peer)
+            && fetch.add_source(now, peer, lists_all)
         {
             let message = self.requests.ask_have(key);
             self.actions.push_back(Action::Send { peer, message });
@@ -414,9 +426,13 @@ impl Transfers {
             .schedule
             .picks(now, &mut self.fetches, &mut self.random);
         for ((key, peer), indexes) in picks {
-            for chunks in indexes.chunks(MAX_CHUNKS_PER_REQUEST) {
-                let message = self.requests.ask_chunks(now, key, peer, chunks);
-                self.actions.push_back(Action::Send { peer, message });
+            let is_read = |index: &u32| self.fetches.get(&key).is_some_and(|f| f.is_read(*index));
+            let (first, rest): (Vec<u32>, Vec<u32>) = indexes.into_iter().partition(is_read);
+            for (indexes, first) in [(first, true), (rest, false)] {
+                for chunks in indexes.chunks(MAX_CHUNKS_PER_REQUEST) {
+                    let message = self.requests.ask_chunks(now, key, peer, chunks, first);
+                    self.actions.push_back(Action::Send { peer, message });
+                }
             }
         }
     }

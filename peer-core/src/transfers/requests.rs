@@ -76,6 +76,7 @@ impl Requests {
             id: self.next_id(),
             key,
             chunks: Vec::new(),
+            first: false,
         }
     }
 
@@ -95,12 +96,18 @@ impl Requests {
         key: ContentKey,
         peer: PeerId,
         chunks: &[u32],
+        first: bool,
     ) -> ControlMessage {
         let parts = chunks.iter().map(|index| (*index, None)).collect();
         let bytes = chunks.len() * CHUNK_SIZE;
         let id = self.insert(now, key, peer, RequestPart::Chunks(parts), bytes);
         let chunks = chunks.to_vec();
-        ControlMessage::FetchPeerKeys { id, key, chunks }
+        ControlMessage::FetchPeerKeys {
+            id,
+            key,
+            chunks,
+            first,
+        }
     }
 
     fn insert(
@@ -260,6 +267,16 @@ impl Requests {
             !ends
         });
         cancels
+    }
+
+    /// Whether some of a chunk that was asked for has come.
+    pub(super) fn has_begun(&self, key: ContentKey, index: u32) -> bool {
+        self.open.values().any(|request| match &request.part {
+            RequestPart::Chunks(parts) if request.key == key => {
+                parts.get(&index).is_some_and(Option::is_some)
+            }
+            _ => false,
+        })
     }
 
     /// Takes one chunk back that some peers were asked for.

@@ -402,11 +402,22 @@ impl Network {
     }
 
     pub fn fetch_with(&mut self, index: usize, key: ContentKey, priority: Priority) -> CallId {
-        let paused = false;
         let fetch = Command::Fetch {
             key,
             priority,
-            paused,
+            paused: false,
+            on_demand: false,
+        };
+        self.call(index, fetch)
+    }
+
+    /// Fetches only what is read.
+    pub fn fetch_on_demand(&mut self, index: usize, key: ContentKey) -> CallId {
+        let fetch = Command::Fetch {
+            key,
+            priority: Priority::Auto,
+            paused: false,
+            on_demand: true,
         };
         self.call(index, fetch)
     }

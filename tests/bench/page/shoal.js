@@ -16,7 +16,7 @@ export async function open(server, options) {
 export async function publish(what) {
   const file = source(what);
   const start = performance.now();
-  const { key } = await peer.publish(file, { name: 'bench', type: 'application/octet-stream' });
+  const { key } = await peer.publish(file, { name: 'bench', type: what.type ?? 'application/octet-stream' });
   return { key, ms: performance.now() - start };
 }
 

@@ -1,0 +1,64 @@
+/** How long a person waits who watches a content while it arrives. */
+
+const CHUNK = 262_144;
+
+async function open(server, options) {
+  const { Peer } = await import(`${server}/shoal/index.js`);
+  return Peer.open(options);
+}
+
+/** Milliseconds from the peer being open, when it begins to join, to the first picture of a video. */
+export async function firstPicture(server, options, key) {
+  const peer = await open(server, options);
+  const start = performance.now();
+  await peer.serve({ worker: '/sw.js' });
+  const video = Object.assign(document.createElement('video'), { src: peer.url(key), muted: true });
+  document.body.append(video);
+  await new Promise((resolve, reject) => {
+    video.onerror = () => reject(new Error(video.error.message));
+    video.requestVideoFrameCallback(resolve);
+  });
+  const took = performance.now() - start;
+  video.removeAttribute('src');
+  video.load();
+  await peer.close();
+  return took;
+}
+
+/** Milliseconds from jumps to places that are not held to their first byte, while all is fetched:
+ *  as a stream, and from the address. */
+export async function jump(server, options, key, times) {
+  const peer = await open(server, options);
+  await peer.serve({ worker: '/sw.js' });
+  const took = { stream: [], address: [] };
+  const firstByte = {
+    stream: async (transfer, start) => (await transfer.stream({ start }).getReader().read()).value,
+    address: async (transfer, start) => {
+      const { body } = await fetch(peer.url(key), { headers: { Range: `bytes=${start}-` } });
+      return (await body.getReader().read()).value;
+    },
+  };
+  for (const way of Object.keys(took)) {
+    while (took[way].length < times) {
+      const transfer = await peer.fetch(key);
+      const held = new Set();
+      transfer.addEventListener('chunk', ({ detail }) => held.add(detail.index));
+      const chunks = Math.ceil(transfer.content.size / CHUNK);
+      while (took[way].length < times) {
+        // Some of it comes before the next jump.
+        const before = held.size;
+        while (held.size < before + 4) await new Promise((resolve) => setTimeout(resolve, 5));
+        const free = [...Array(chunks).keys()].filter((index) => !held.has(index));
+        if (free.length < chunks / 4) break;
+        const index = free[Math.floor(Math.random() * free.length)];
+        const start = performance.now();
+        await firstByte[way](transfer, index * CHUNK + 1000);
+        took[way].push(performance.now() - start);
+      }
+      await transfer.cancel();
+      await peer.remove(key);
+    }
+  }
+  await peer.close();
+  return took;
+}
