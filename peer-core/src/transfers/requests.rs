@@ -342,7 +342,7 @@ mod tests {
     /// Requests with one that is open, for the only chunk of a content.
     fn one_chunk() -> (Requests, BulkHeader) {
         let mut requests = Requests::new();
-        requests.ask_chunks(NOW, KEY, ASKED, &[0]);
+        requests.ask_chunks(NOW, KEY, ASKED, &[0], false);
         let header = BulkHeader {
             kind: BulkKind::Chunk,
             request: 1,
@@ -389,8 +389,8 @@ mod tests {
     #[test]
     fn a_request_ends_with_its_last_chunk() {
         let mut requests = Requests::new();
-        requests.ask_chunks(NOW, KEY, ASKED, &[3, 4]);
-        requests.ask_chunks(NOW, KEY, OTHER, &[4]);
+        requests.ask_chunks(NOW, KEY, ASKED, &[3, 4], false);
+        requests.ask_chunks(NOW, KEY, OTHER, &[4], false);
         let cancels = requests.cancel_chunk(KEY, &[OTHER], 4);
         assert!(matches!(&cancels[..], [(OTHER, _)]));
         assert!(requests.refused(OTHER, 2).is_none());
