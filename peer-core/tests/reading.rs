@@ -80,7 +80,10 @@ fn a_reader_that_jumps_is_served_before_all_that_was_asked_for() {
         }
         // One chunk is being sent and one waits in the channel when it is asked for.
         let most = ROUND_TRIP + CHUNK_TIME * 3;
-        assert!(jumps.iter().all(|took| *took <= most), "seed {seed}: {jumps:?}, at most {most:?}");
+        assert!(
+            jumps.iter().all(|took| *took <= most),
+            "seed {seed}: {jumps:?}, at most {most:?}"
+        );
         network.run_until("the rest", MINUTE, |network| network.has_all(1, key));
     }
 }
@@ -93,24 +96,36 @@ fn on_demand_comes_what_is_read_and_a_little_more() {
     network.run_for(Duration::from_secs(20));
     assert_eq!(network.held(1, key), 0, "nobody has read");
     let progress = network.progress(1, key).expect("it was reported");
-    assert_eq!((progress.state, progress.reason), (ProgressState::Waiting, None));
+    assert_eq!(
+        (progress.state, progress.reason),
+        (ProgressState::Waiting, None)
+    );
 
     read(&mut network, 1, key, 40, &bytes);
     network.run_for(Duration::from_secs(20));
     let held = chunks_held(&network, 1, key);
-    assert!((1..=1 + AHEAD_MAX).contains(&held), "{held} chunks came of one that was read");
+    assert!(
+        (1..=1 + AHEAD_MAX).contains(&held),
+        "{held} chunks came of one that was read"
+    );
 
     // A reader that goes on finds what was fetched ahead of it.
     let held = chunks_held(&network, 1, key) as u32;
     for index in 41..40 + held {
-        assert!(read(&mut network, 1, key, index, &bytes) < ROUND_TRIP, "chunk {index} was there");
+        assert!(
+            read(&mut network, 1, key, index, &bytes) < ROUND_TRIP,
+            "chunk {index} was there"
+        );
     }
     // Nothing of it is fetched after a restart, until somebody reads again.
     assert!(!is_wanted(&network, 1, key));
 
     let all = network.fetch(1, key);
     network.answer(1, all).unwrap();
-    assert!(is_wanted(&network, 1, key), "it is to be whole now, over a restart too");
+    assert!(
+        is_wanted(&network, 1, key),
+        "it is to be whole now, over a restart too"
+    );
     network.run_until("all of it", MINUTE, |network| network.has_all(1, key));
     network.assert_content(1, key, &bytes);
 }
@@ -125,7 +140,11 @@ fn who_reads_slowly_is_sent_no_more_than_it_reads() {
         network.run_for(Duration::from_secs(2));
         let held = chunks_held(&network, 1, key);
         let most = u64::from(index) + 1 + AHEAD_MAX;
-        assert!(held <= most, "{held} chunks came, of which {} were read", index + 1);
+        assert!(
+            held <= most,
+            "{held} chunks came, of which {} were read",
+            index + 1
+        );
     }
 }
 
@@ -148,7 +167,11 @@ fn what_was_left_is_not_fetched_when_the_reader_has_jumped() {
     let Ok(Answer::Held(held)) = network.answer(1, held) else {
         panic!("it is recorded")
     };
-    let before: u32 = held.iter().filter(|(from, _)| *from < 200).map(|(from, to)| to - from).sum();
+    let before: u32 = held
+        .iter()
+        .filter(|(from, _)| *from < 200)
+        .map(|(from, to)| to - from)
+        .sum();
     // The window with which a source begins was asked for, and no more was.
     assert!(u64::from(before) <= AHEAD_MIN, "{held:?}");
 }
@@ -165,7 +188,10 @@ fn a_reader_need_not_wait_until_a_lone_publisher_shows_a_chunk() {
     let most = ROUND_TRIP + CHUNK_TIME * 12;
     for index in 90..94 {
         let took = read(&mut network, 1, key, index, &bytes);
-        assert!(took <= most, "chunk {index} took {took:?}, at most {most:?}");
+        assert!(
+            took <= most,
+            "chunk {index} took {took:?}, at most {most:?}"
+        );
     }
 }
 

@@ -280,7 +280,10 @@ impl Node {
         holders.dedup_by_key(|(_, peer)| *peer);
         for (_, peer) in &holders {
             if self.links.link_to(*peer).is_some() {
-                let listed = self.catalogs.holders(key).find(|(holder, _)| holder == peer);
+                let listed = self
+                    .catalogs
+                    .holders(key)
+                    .find(|(holder, _)| holder == peer);
                 let lists_all = listed.is_some_and(|(_, entry)| entry.complete);
                 self.transfers.add_source(now, key, *peer, lists_all);
             }

@@ -9,9 +9,7 @@ use crate::{
     },
     publishing::Publishing,
 };
-use shoal_protocol::{
-    bits::Bits, control::ControlMessage, proof::Proof, time::Timestamp,
-};
+use shoal_protocol::{bits::Bits, control::ControlMessage, proof::Proof, time::Timestamp};
 use std::{ops::Range, sync::Arc};
 
 impl Node {
