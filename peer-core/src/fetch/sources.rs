@@ -63,7 +63,7 @@ impl Fetch {
         };
         self.changed = true;
         if let Some(held) = held {
-            if held.len() > ContentSize::MAX.chunks() || held.is_empty() {
+            if !(1..=ContentSize::MAX.chunks()).contains(&held.len()) {
                 return Err("a peer says it holds more chunks than a content can have".into());
             }
             if let (Some(chunks), Some(old)) = (&mut self.chunks, &source.have) {
