@@ -92,6 +92,14 @@ pub(crate) const LANE_ROUNDS: u32 = 6;
 pub(crate) const LANE_GAIN: f64 = 1.3;
 /// How long lanes are not tried again where they did not pay.
 pub(crate) const LANE_REST: Duration = Duration::from_secs(60);
+/// How long lanes that pay are kept before the link is measured without them again, at first;
+/// doubles each time they still pay.
+pub(crate) const LANE_KEEP: Duration = Duration::from_secs(60);
+pub(crate) const LANE_KEEP_MAX: Duration = Duration::from_secs(480);
+/// So many times sooner if less comes than lanes must bring. Guess: some rounds at least.
+pub(crate) const LANE_DOUBT: u32 = 6;
+/// Rounds in which a link may come up to its rate without lanes.
+pub(crate) const LANE_ALONE: u32 = 4;
 /// How long is waited for what a peer owes before its lanes are closed. Guess: some answers.
 pub(crate) const LANE_DRAIN: Duration = Duration::from_secs(2);
 /// Lanes over which nothing was asked for so long are closed.

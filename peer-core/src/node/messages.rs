@@ -243,6 +243,7 @@ impl Node {
             let measured = Measured {
                 received: traffic.received,
                 rtt: traffic.least_rtt,
+                lanes: traffic.lanes,
                 is_busy: busy.contains(&peer),
             };
             Some((peer, measured))
