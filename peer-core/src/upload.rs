@@ -233,14 +233,17 @@ impl Uploads {
         water / queue.map_or(1, |queue| queue.lanes.len())
     }
 
-    /// Queues an answer, once; false if too many are waiting.
+    /// Whether answers to a request are waiting.
+    pub(crate) fn is_asked(&self, link: LinkId, request: u32) -> bool {
+        self.queues.get(&link).is_some_and(|queue| {
+            let mut answers = queue.answers.iter();
+            answers.any(|answer| answer.wanted.request == request)
+        })
+    }
+
+    /// Queues an answer; false if too many are waiting.
     pub(crate) fn push(&mut self, link: LinkId, wanted: Wanted) -> bool {
         let queue = self.queues.entry(link).or_insert_with(|| Queue::new(link));
-        let mut answers = queue.answers.iter_mut();
-        if let Some(answer) = answers.find(|answer| answer.wanted == wanted) {
-            answer.cancelled = false;
-            return true;
-        }
         if queue.answers.len() >= MAX_QUEUE {
             return false;
         }
