@@ -73,6 +73,8 @@ pub(crate) const HIGH_WATER_MIN: usize = 2 * 64 * 1024;
 pub(crate) const HIGH_WATER_MAX: usize = 1024 * 1024;
 /// A link so many times slower than another is not held to share its line. Guess.
 pub(crate) const UNLIKE: f64 = 8.0;
+/// So many times what it carries may wait for a link that gets less than others like it.
+pub(crate) const CATCH_UP: f64 = 1.25;
 /// Links that are served at a time, at least.
 pub(crate) const TURNS: usize = 2;
 /// Bytes a second sent in all for which one more link is served. A connection over 40 ms

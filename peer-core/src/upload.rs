@@ -211,9 +211,9 @@ impl Uploads {
         lane.map_or(policy::HIGH_WATER_MIN, |lane| self.high_water(now, lane)) / 2
     }
 
-    /// Bytes that may wait in the channel of a lane: no more than in those of others like it.
-    /// Where links share a line each has as much of it as waits, so who once was ahead would
-    /// stay ahead.
+    /// Bytes that may wait in the channel of a lane: as many as in those of others like it, but
+    /// hardly more than it carries in that time. Where links share a line each has as much of it
+    /// as waits, so who once was ahead would stay ahead.
     fn high_water(&self, now: Timestamp, lane: &Lane) -> usize {
         let own = lane.rate.get(now);
         let active = self
@@ -226,7 +226,7 @@ impl Uploads {
         // Those that are far slower are limited by their own line.
         let alike = rates.filter(|rate| *rate * policy::UNLIKE > own);
         let (sum, count) = alike.fold((own, 1.0), |(sum, count), rate| (sum + rate, count + 1.0));
-        let water = high_water(own.min(sum / count));
+        let water = high_water((sum / count).min(own * policy::CATCH_UP));
         // A link with more in its lanes stalls: its answers come late, and ways are looked for
         // anew (tests/e2e/striping.test.mjs).
         let queue = self.queues.get(&self.link_of(lane.id));
