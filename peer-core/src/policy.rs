@@ -10,6 +10,9 @@ pub(crate) const WINDOW_START: usize = 4;
 pub(crate) const WINDOW_MIN: usize = 2;
 /// Most chunks asked of one source at a time: 16 MiB cover 100 MB/s at 160 ms.
 pub(crate) const WINDOW_MAX: usize = 64;
+/// Most chunks asked of one peer for all contents: half of what it queues (`upload`), for it is
+/// asked for proofs as well.
+pub(crate) const OWED_MAX: usize = 128;
 /// How much work a source is kept ahead of its fastest answer. Guess: a few round trips.
 pub(crate) const WINDOW_AHEAD: Duration = Duration::from_millis(300);
 /// How often the windows of peers that send for several fetches are shared out anew. Guess:

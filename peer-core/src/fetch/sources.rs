@@ -18,15 +18,11 @@ impl Fetch {
         policy::SOURCES_WANTED.saturating_sub(has)
     }
 
-    /// A peer can be asked. False if it was a source already.
-    pub(crate) fn add_source(&mut self, now: Timestamp, peer: PeerId) -> bool {
-        if self.sources.contains_key(&peer) {
-            return false;
-        }
+    /// A peer that is no source yet can be asked.
+    pub(crate) fn add_source(&mut self, now: Timestamp, peer: PeerId) {
         let standing = self.former.remove(&peer).unwrap_or_default();
         self.sources.insert(peer, Source::new(now, standing));
         self.changed = true;
-        true
     }
 
     /// A peer can no longer be asked, or holds nothing any more.
@@ -148,21 +144,6 @@ impl Fetch {
         if kind == BulkKind::Proof {
             self.proof.heard(now);
         }
-    }
-
-    /// Whether a source owes chunks.
-    pub(crate) fn is_owed_by(&self, peer: PeerId) -> bool {
-        let source = self.sources.get(&peer);
-        source.is_some_and(|source| source.in_flight > 0)
-    }
-
-    /// Sources that owe chunks.
-    pub(crate) fn owing(&self) -> impl Iterator<Item = PeerId> + '_ {
-        let owing = self
-            .sources
-            .iter()
-            .filter(|(_, source)| source.in_flight > 0);
-        owing.map(|(peer, _)| *peer)
     }
 
     /// Sources that owe a chunk owe it no longer; returns them.
