@@ -599,6 +599,15 @@ impl Priority {
             Self::High => 4.0,
         }
     }
+
+    /// How far it gets with a chunk, in relation to its share.
+    pub(crate) fn stride(self) -> u64 {
+        match self {
+            Self::Low => 16,
+            Self::Auto => 4,
+            Self::High => 1,
+        }
+    }
 }
 
 impl Error {

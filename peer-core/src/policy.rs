@@ -10,6 +10,9 @@ pub(crate) const WINDOW_START: usize = 4;
 pub(crate) const WINDOW_MIN: usize = 2;
 /// Most chunks asked of one source at a time: 16 MiB cover 100 MB/s at 160 ms.
 pub(crate) const WINDOW_MAX: usize = 64;
+/// Most chunks asked of one peer for all contents: half of what it queues (`upload`), for it is
+/// asked for proofs as well.
+pub(crate) const OWED_MAX: usize = 128;
 /// How much work a source is kept ahead of its fastest answer. Guess: a few round trips.
 pub(crate) const WINDOW_AHEAD: Duration = Duration::from_millis(300);
 /// How often the windows of peers that send for several fetches are shared out anew. Guess:
@@ -81,6 +84,8 @@ pub(crate) const HIGH_WATER_MIN: usize = 2 * 64 * 1024;
 pub(crate) const HIGH_WATER_MAX: usize = 1024 * 1024;
 /// A link so many times slower than another is not held to share its line. Guess.
 pub(crate) const UNLIKE: f64 = 8.0;
+/// So many times what it carries may wait for a link that gets less than others like it.
+pub(crate) const CATCH_UP: f64 = 1.25;
 /// Links that are served at a time, at least.
 pub(crate) const TURNS: usize = 2;
 /// Bytes a second sent in all for which one more link is served. A connection over 40 ms
@@ -100,6 +105,14 @@ pub(crate) const LANE_ROUNDS: u32 = 6;
 pub(crate) const LANE_GAIN: f64 = 1.3;
 /// How long lanes are not tried again where they did not pay.
 pub(crate) const LANE_REST: Duration = Duration::from_secs(60);
+/// How long lanes that pay are kept before the link is measured without them again, at first;
+/// doubles each time they still pay.
+pub(crate) const LANE_KEEP: Duration = Duration::from_secs(60);
+pub(crate) const LANE_KEEP_MAX: Duration = Duration::from_secs(480);
+/// So many times sooner if less comes than lanes must bring. Guess: some rounds at least.
+pub(crate) const LANE_DOUBT: u32 = 6;
+/// Rounds in which a link may come up to its rate without lanes.
+pub(crate) const LANE_ALONE: u32 = 4;
 /// How long is waited for what a peer owes before its lanes are closed. Guess: some answers.
 pub(crate) const LANE_DRAIN: Duration = Duration::from_secs(2);
 /// Lanes over which nothing was asked for so long are closed.

@@ -49,6 +49,8 @@ struct Seed {
     sends: u32,
     since: Timestamp,
     until: Timestamp,
+    /// Chunks that are promised, each to one link.
+    promised: Bits,
     /// Every chunk below went out or is promised.
     open_from: u32,
     links: SortedMap<LinkId, Viewer>,
@@ -80,6 +82,7 @@ impl Seeding {
             sends: 0,
             since: now,
             until: now,
+            promised: Bits::new(chunks),
             open_from: 0,
             links: SortedMap::new(),
         });
@@ -138,6 +141,7 @@ impl Seeding {
         if is_open && is_new && viewer.promised.len() < most {
             viewer.shown.insert(index);
             viewer.promised.push((index, now));
+            seed.promised.insert(index);
         }
         if viewer.promised.iter().any(|(of, _)| *of == index) {
             viewer.active = now;
@@ -155,6 +159,7 @@ impl Seeding {
         let before = viewer.promised.len();
         viewer.promised.retain(|(promised, _)| *promised != index);
         if viewer.promised.len() < before {
+            seed.promised.remove(index);
             seed.open_from = seed.open_from.min(index);
             seed.give_all(now, key, &mut self.news);
         }
@@ -166,6 +171,7 @@ impl Seeding {
             return;
         };
         seed.sent.insert(index);
+        seed.promised.remove(index);
         seed.sends += 1;
         seed.until = now;
         if seed.sent.is_full() {
@@ -189,7 +195,10 @@ impl Seeding {
 
     pub(crate) fn link_down(&mut self, now: Timestamp, link: LinkId) {
         for (key, seed) in &mut self.contents {
-            if seed.links.remove(&link).is_some() {
+            if let Some(viewer) = seed.links.remove(&link) {
+                viewer.promised.iter().for_each(|(index, _)| {
+                    seed.promised.remove(*index);
+                });
                 seed.open_from = 0;
                 seed.give_all(now, *key, &mut self.news);
             }
@@ -235,7 +244,7 @@ impl Seeding {
     ) {
         for (key, seed) in &mut self.contents {
             let lifetime = seed.lifetime();
-            let mut lapsed = false;
+            let mut lapsed = Vec::new();
             for (link, viewer) in &mut seed.links {
                 let Some((_, oldest)) = viewer.promised.first() else {
                     continue;
@@ -249,14 +258,16 @@ impl Seeding {
                 if !is_late && is_served(*link, *key) {
                     continue;
                 }
-                viewer.promised.clear();
-                lapsed = true;
+                lapsed.append(&mut viewer.promised);
                 if !viewer.shown.is_full() {
                     viewer.shown = Bits::full(viewer.shown.len());
                     self.news.push_back((*link, Shown::All(*key)));
                 }
             }
-            if lapsed {
+            if !lapsed.is_empty() {
+                lapsed.iter().for_each(|(index, _)| {
+                    seed.promised.remove(*index);
+                });
                 seed.open_from = 0;
                 seed.give_all(now, *key, &mut self.news);
             }
@@ -267,8 +278,7 @@ impl Seeding {
 impl Seed {
     /// Whether a chunk neither went out nor is promised.
     fn is_open(&self, index: u32) -> bool {
-        let mut promised = self.links.values().flat_map(|viewer| &viewer.promised);
-        !self.sent.contains(index) && !promised.any(|(promised, _)| *promised == index)
+        !self.sent.contains(index) && !self.promised.contains(index)
     }
 
     /// How long a promise holds.
@@ -295,6 +305,7 @@ impl Seed {
         let viewer = self.links.get_mut(&link)?;
         viewer.shown.insert(index);
         viewer.promised.push((index, now));
+        self.promised.insert(index);
         Some(index)
     }
 

@@ -122,7 +122,12 @@ impl Source {
 
     /// Whether it takes one of the places for sources.
     pub(crate) fn is_of_use(&self, now: Timestamp) -> bool {
-        !self.is_resting(now) && now.since(self.answered) < policy::PLACE
+        !self.is_resting(now) && now < self.place_until()
+    }
+
+    /// How long it takes a place if no chunk comes from it.
+    pub(crate) fn place_until(&self) -> Timestamp {
+        self.answered + policy::PLACE
     }
 
     pub(crate) fn asked(&mut self, now: Timestamp, chunks: usize) {

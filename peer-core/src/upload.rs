@@ -222,9 +222,9 @@ impl Uploads {
         lane.map_or(policy::HIGH_WATER_MIN, |lane| self.high_water(now, lane)) / 2
     }
 
-    /// Bytes that may wait in the channel of a lane: no more than in those of others like it.
-    /// Where links share a line each has as much of it as waits, so who once was ahead would
-    /// stay ahead.
+    /// Bytes that may wait in the channel of a lane: as many as in those of others like it, but
+    /// hardly more than it carries in that time. Where links share a line each has as much of it
+    /// as waits, so who once was ahead would stay ahead.
     fn high_water(&self, now: Timestamp, lane: &Lane) -> usize {
         let own = lane.rate.get(now);
         let active = self
@@ -237,21 +237,24 @@ impl Uploads {
         // Those that are far slower are limited by their own line.
         let alike = rates.filter(|rate| *rate * policy::UNLIKE > own);
         let (sum, count) = alike.fold((own, 1.0), |(sum, count), rate| (sum + rate, count + 1.0));
-        let water = high_water(own.min(sum / count));
+        let water = high_water((sum / count).min(own * policy::CATCH_UP));
         // A link with more in its lanes stalls: its answers come late, and ways are looked for
         // anew (tests/e2e/striping.test.mjs).
         let queue = self.queues.get(&self.link_of(lane.id));
         water / queue.map_or(1, |queue| queue.lanes.len())
     }
 
-    /// Queues an answer, once; false if too many are waiting.
+    /// Whether answers to a request are waiting.
+    pub(crate) fn is_asked(&self, link: LinkId, request: u32) -> bool {
+        self.queues.get(&link).is_some_and(|queue| {
+            let mut answers = queue.answers.iter();
+            answers.any(|answer| answer.wanted.request == request)
+        })
+    }
+
+    /// Queues an answer; false if too many are waiting.
     pub(crate) fn push(&mut self, link: LinkId, wanted: Wanted, first: bool) -> bool {
         let queue = self.queues.entry(link).or_insert_with(|| Queue::new(link));
-        let mut answers = queue.answers.iter_mut();
-        if let Some(answer) = answers.find(|answer| answer.wanted == wanted) {
-            answer.cancelled = false;
-            return true;
-        }
         if queue.answers.len() >= MAX_QUEUE {
             return false;
         }
@@ -495,48 +498,47 @@ impl Uploads {
         earlier.count() < free
     }
 
-    /// Shares what the limit allowed since the last time among the links with work.
+    /// What a link may have saved up at most, under a limit.
+    fn burst(&self, limit: u64) -> f64 {
+        let share = limit as f64 / self.active().max(1) as f64;
+        (share * BURST.as_secs_f64()).max(MAX_PAYLOAD as f64)
+    }
+
+    /// Shares what the limit allowed since the last time among the links with work. What some
+    /// cannot take, since they are slow or stalled, goes to the others.
     fn refill(&mut self, now: Timestamp) {
         let Some(limit) = self.limit else { return };
-        let since = now
-            .since(std::mem::replace(&mut self.refilled, now))
-            .as_secs_f64();
-        let active = self
-            .queues
-            .values()
-            .filter(|queue| !queue.answers.is_empty())
-            .count()
-            .max(1);
-        let share = limit as f64 / active as f64;
-        let burst = (share * BURST.as_secs_f64()).max(MAX_PAYLOAD as f64);
-        for queue in self
-            .queues
-            .values_mut()
-            .filter(|queue| !queue.answers.is_empty())
-        {
-            queue.tokens = (queue.tokens + share * since).min(burst);
+        let since = now.since(std::mem::replace(&mut self.refilled, now));
+        let burst = self.burst(limit);
+        let mut rest = limit as f64 * since.as_secs_f64();
+        let queues = self.queues.values_mut();
+        let mut takers: Vec<&mut Queue> = queues
+            .filter(|queue| !queue.answers.is_empty() && queue.tokens < burst)
+            .collect();
+        // Rounding leaves a little.
+        while rest > 1e-6 && !takers.is_empty() {
+            let share = rest / takers.len() as f64;
+            takers.retain_mut(|queue| {
+                let given = share.min(burst - queue.tokens);
+                queue.tokens += given;
+                rest -= given;
+                queue.tokens < burst
+            });
         }
     }
 
     /// When a link that the limit holds back may go on.
     pub(crate) fn next_timeout(&self) -> Option<Timestamp> {
         let limit = self.limit?;
-        let active = self
-            .queues
-            .values()
-            .filter(|queue| !queue.answers.is_empty())
-            .count()
-            .max(1);
-        let share = limit as f64 / active as f64;
-        let missing = self
-            .queues
-            .values()
-            .filter(|queue| queue.is_ready())
-            .map(|queue| (1.0 - queue.tokens).max(0.0));
-        let least = missing.fold(f64::INFINITY, f64::min);
-        least
-            .is_finite()
-            .then(|| self.refilled + Duration::from_secs_f64((least / share).max(0.001)))
+        let burst = self.burst(limit);
+        let queues = self.queues.values();
+        let takers = queues.filter(|queue| !queue.answers.is_empty() && queue.tokens < burst);
+        let share = limit as f64 / takers.count().max(1) as f64;
+        let held_back = self.queues.values();
+        let held_back = held_back.filter(|queue| queue.is_ready() && queue.tokens <= 0.0);
+        let missing = held_back.map(|queue| 1.0 - queue.tokens);
+        let least = missing.reduce(f64::min)?;
+        Some(self.refilled + Duration::from_secs_f64((least / share).max(0.001)))
     }
 }
 
@@ -621,6 +623,75 @@ mod tests {
         }
         assert_eq!(uploads.active(), 0);
         assert_eq!(uploads.poll_frame(now, link(0)), None);
+    }
+
+    #[test]
+    fn what_stalled_links_do_not_take_of_the_limit_the_others_get() {
+        const LINKS: u8 = 10;
+        let start = Timestamp::from_millis(1_000_000);
+        let limit = 1_000_000;
+        let limits = Limits {
+            upload: Some(limit),
+            ..Limits::default()
+        };
+        let mut uploads = Uploads::new(start, limits);
+        let mut sent = [0; LINKS as usize];
+        let (mut now, mut request, mut timers) = (start, 0, 0);
+        // The stalled ones have had their turns then.
+        let settled = start + Duration::from_secs(5);
+        while now < settled + Duration::from_secs(20) {
+            for number in 0..LINKS {
+                while uploads
+                    .queues
+                    .get(&link(number))
+                    .is_none_or(|queue| queue.answers.len() < 4)
+                {
+                    let part = Part::Chunk(request);
+                    let wanted = Wanted {
+                        request,
+                        key: KEY,
+                        part,
+                    };
+                    assert!(uploads.push(link(number), wanted, false));
+                    request += 1;
+                }
+            }
+            let read = |uploads: &mut Uploads| {
+                while let Some((link, wanted)) = uploads.poll_read() {
+                    uploads.read(link, wanted, Arc::new(vec![0; CHUNK]));
+                }
+            };
+            read(&mut uploads);
+            for number in 0..LINKS {
+                // The last two take what they are sent.
+                if number >= LINKS - 2 {
+                    uploads.set_buffered(link(number), 0);
+                }
+                while let Some(frame) = uploads.poll_frame(now, link(number)) {
+                    if now >= settled {
+                        sent[number as usize] += frame.len();
+                    }
+                    read(&mut uploads);
+                }
+            }
+            timers += 1;
+            let soon = now + Duration::from_secs(1);
+            now = uploads.next_timeout().map_or(soon, |due| due.min(soon));
+        }
+        let [.., one, other] = sent;
+        let all: usize = sent.iter().sum();
+        let stalled = all - one - other;
+        assert_eq!(stalled, 0, "{sent:?}");
+        assert!(
+            (0.97 * 20e6..1.03 * 20e6).contains(&(all as f64)),
+            "{sent:?}"
+        );
+        assert!(
+            one.max(other) as f64 <= 1.1 * one.min(other) as f64,
+            "{sent:?}"
+        );
+        // A timer or two for each frame.
+        assert!(timers < 3 * all / MAX_PAYLOAD, "{timers}");
     }
 
     #[test]

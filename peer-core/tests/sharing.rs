@@ -87,6 +87,22 @@ fn ten_peers_fetch_from_one_and_from_each_other() {
 }
 
 #[test]
+fn whoever_comes_second_for_a_small_content_is_shown_nothing_and_waits() {
+    let mut network = Network::new(12, 3);
+    network.peers[0].access.up = 200e3;
+    let bytes = network.random_bytes(MIB);
+    let key = network.publish(0, "small", &bytes);
+    network.run_for(Duration::from_secs(1));
+    network.fetch(1, key);
+    network.run_for(Duration::from_millis(500));
+    network.fetch(2, key);
+    network.run_until("both", MINUTE, |network| {
+        (1..3).all(|peer| network.has_all(peer, key))
+    });
+    assert_eq!(network.errors(2), [] as [Code; 0]);
+}
+
+#[test]
 fn who_holds_a_part_passes_on_that_and_the_proof() {
     let mut network = Network::new(11, 3);
     let bytes = network.random_bytes(4 * MIB);

@@ -86,6 +86,28 @@ fn connections_that_are_not_used_are_closed_and_the_link_stays() {
 }
 
 #[test]
+fn connections_that_no_longer_pay_are_closed_until_they_pay_again() {
+    // One connection carries 600 kB/s.
+    let mut scene = scene(DELAY, 24e3, 20e6, 128 * MIB);
+    let network = &mut scene.network;
+    network.fetch(1, scene.key);
+    let has = |connections| move |network: &mut Network| network.connections(0, 1) == connections;
+    network.run_until("four connections", Duration::from_secs(10), has(4));
+    network.run_for(Duration::from_secs(5));
+    assert_eq!(network.connections(0, 1), 4);
+    // The line of the source is needed for something else.
+    network.peers[0].access.up = 6e5;
+    network.run_until("one connection", Duration::from_secs(30), has(1));
+    network.run_for(Duration::from_secs(30));
+    assert_eq!(network.connections(0, 1), 1);
+    network.peers[0].access.up = 20e6;
+    network.run_until("four connections", Duration::from_secs(60), has(4));
+    network.run_for(Duration::from_secs(5));
+    assert_eq!(network.connections(0, 1), 4);
+    assert!(!network.has_all(1, scene.key));
+}
+
+#[test]
 fn a_broken_connection_costs_what_was_on_its_way() {
     let mut scene = scene(DELAY, WINDOW, 20e6, 48 * MIB);
     let key = scene.key;

@@ -168,19 +168,27 @@ export function readData(data) {
 export function readMetadata(said, data) {
   /** @type {import('./index.js').Metadata} */
   const metadata = {};
-  if (data instanceof File) metadata.name = data.name;
+  if (data instanceof File) metadata.name = wellFormed(data.name);
   if (data instanceof Blob && data.type !== '') metadata.type = data.type;
   if (typeof data === 'string') metadata.type = 'text/plain';
   for (const name of TEXTS) {
     if (said[name] === undefined) continue;
     if (typeof said[name] !== 'string') throw invalid(`\`${name}\` is no string`);
-    metadata[name] = said[name];
+    metadata[name] = wellFormed(said[name]);
   }
   const { keywords } = said;
   if (keywords === undefined) return metadata;
   if (!isListOfStrings(keywords)) throw invalid('`keywords` is no list of strings');
-  return { ...metadata, keywords: [...keywords] };
+  return { ...metadata, keywords: keywords.map(wellFormed) };
 }
+
+/**
+ * Halves of characters, as names of files on Windows may have, are no text that others could
+ * read. `toWellFormed` is younger than some browsers Shoal runs in.
+ *
+ * @param {string} text
+ */
+const wellFormed = (text) => text.replace(/\p{Surrogate}/gu, '\ufffd');
 
 /**
  * The WebSocket of a rendezvous server, from its address or the socket's.

@@ -25,9 +25,11 @@ impl Bits {
     /// The set of all numbers below `len`.
     pub fn full(len: u32) -> Self {
         let mut bits = Self::new(len);
-        for index in 0..len {
-            bits.insert(index);
+        bits.words.fill(u64::MAX);
+        if let Some(last) = bits.words.last_mut() {
+            *last = last_word(len);
         }
+        bits.count = len;
         bits
     }
 
@@ -130,6 +132,11 @@ impl Bits {
     }
 }
 
+/// The bits of the last word of a set of numbers below `len`.
+fn last_word(len: u32) -> u64 {
+    u64::MAX >> ((64 - len % 64) % 64)
+}
+
 impl fmt::Debug for Bits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {}", self.count, self.len)
@@ -159,12 +166,18 @@ impl<'de> Deserialize<'de> for Bits {
             return Err(invalid());
         }
         let mut bits = Self::new(len);
-        for (at, byte) in bytes.iter().enumerate() {
-            for bit in (0..8).filter(|bit| byte >> bit & 1 == 1) {
-                if !bits.insert(at as u32 * 8 + bit) {
-                    return Err(invalid());
-                }
-            }
+        for (word, bytes) in bits.words.iter_mut().zip(bytes.chunks(8)) {
+            let mut whole = [0; 8];
+            whole[..bytes.len()].copy_from_slice(bytes);
+            *word = u64::from_le_bytes(whole);
+            bits.count += word.count_ones();
+        }
+        if bits
+            .words
+            .last()
+            .is_some_and(|last| last & !last_word(len) != 0)
+        {
+            return Err(invalid());
         }
         Ok(bits)
     }
@@ -221,6 +234,8 @@ mod tests {
             let same: Bits = crate::json::from_str(&text).unwrap();
             prop_assert_eq!(same.iter().count() as u32, bits.count());
             prop_assert_eq!(same, bits);
+            let full = Bits::full(len);
+            prop_assert!(full.is_full() && full.iter().eq(0..len));
         }
     }
 

@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize, de::Error as _};
 
 /// Longest control message, in bytes: a catalog head with a page fits.
 pub const MAX_CONTROL: usize = 128 * 1024;
-/// Most chunks one `FetchPeerKeys` may name. Guess: a second of a fast link.
+/// Most chunks one `FetchPeerKeys` may name, and with it whatever is said of what was asked for
+/// or is held no more. Guess: a second of a fast link.
 pub const MAX_CHUNKS_PER_REQUEST: usize = 64;
 
 /// A message of the control channel.
@@ -165,7 +166,7 @@ impl TryFrom<Object> for ControlMessage {
             },
             "Cancel" => Self::Cancel {
                 id: object.get("id")?,
-                chunks: object.find("chunks")?.unwrap_or_default(),
+                chunks: few_chunks(&object)?,
             },
             "Refuse" => Self::Refuse {
                 id: object.get("id")?,
@@ -173,7 +174,7 @@ impl TryFrom<Object> for ControlMessage {
             },
             "Gone" => Self::Gone {
                 key: object.get("key")?,
-                chunks: object.find("chunks")?.unwrap_or_default(),
+                chunks: few_chunks(&object)?,
             },
             "Relay" => Self::Relay {
                 to: object.get("to")?,
@@ -187,6 +188,15 @@ impl TryFrom<Object> for ControlMessage {
             },
             _ => return Err(json::Error::custom("unknown message")),
         })
+    }
+}
+
+/// Chunk numbers, as many as a request may name: each costs the receiver more than the sender.
+fn few_chunks(object: &Object) -> Result<Vec<u32>, json::Error> {
+    let chunks: Vec<u32> = object.find("chunks")?.unwrap_or_default();
+    match chunks.len() <= MAX_CHUNKS_PER_REQUEST {
+        true => Ok(chunks),
+        false => Err(json::Error::custom("it names more chunks than a request")),
     }
 }
 
@@ -390,6 +400,29 @@ mod tests {
             hello.to_text(),
             r#"{"t":"Hello","versions":[1],"maxMessage":131072}"#
         );
+    }
+
+    #[test]
+    fn what_is_taken_back_or_gone_is_named_in_short_lists() {
+        let key = ContentKey::from_hash([3; 32]);
+        let chunks = |len: usize| (0..len as u32).collect::<Vec<u32>>();
+        for (len, passes) in [
+            (MAX_CHUNKS_PER_REQUEST, true),
+            (MAX_CHUNKS_PER_REQUEST + 1, false),
+        ] {
+            for message in [
+                ControlMessage::Cancel {
+                    id: 1,
+                    chunks: chunks(len),
+                },
+                ControlMessage::Gone {
+                    key,
+                    chunks: chunks(len),
+                },
+            ] {
+                assert_eq!(ControlMessage::parse(&message.to_text()).is_ok(), passes);
+            }
+        }
     }
 
     #[test]

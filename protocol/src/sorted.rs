@@ -70,6 +70,12 @@ impl<K: Ord> SortedSet<K> {
         self.0.iter()
     }
 
+    /// Those from `key` on, in order.
+    pub fn from(&self, key: &K) -> &[K] {
+        let (Ok(at) | Err(at)) = self.place(key);
+        &self.0[at..]
+    }
+
     /// Where `key` is, or would be.
     fn place(&self, key: &K) -> Result<usize, usize> {
         // What comes in order belongs to the end.
@@ -413,6 +419,9 @@ mod tests {
                 prop_assert_eq!(set.remove(&key), tree.remove(&key));
             }
             prop_assert!(set.iter().eq(&tree));
+            for key in 0..=u8::MAX {
+                prop_assert!(set.from(&key).iter().eq(tree.range(key..)));
+            }
         }
     }
 }

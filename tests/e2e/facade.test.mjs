@@ -128,6 +128,9 @@ for (const name of BROWSERS) {
         await copied,
         await peer.publish('äx', { title: 'T', keywords: ['a'] }),
         await peer.publish(new File(['xyzw'], 'a.png', { type: 'image/png' }), { name: 'b.png' }),
+        // A file system may give a file half a character for a name.
+        await peer.publish(Object.defineProperty(new File(['abc'], ''), 'name', { value: 'a\ud83d.png' })),
+        await peer.publish('abcd', { name: '\ude00 \ud83d\ude00', keywords: ['\ud83d'] }),
       ];
       const stop = new AbortController();
       const never = outcome(peer.publish('a', { name: 'never', signal: stop.signal }));
@@ -139,6 +142,8 @@ for (const name of BROWSERS) {
       { key: 'k3', size: 3, held: 3 },
       { key: 'k3', size: 3, held: 3, type: 'text/plain', title: 'T', keywords: ['a'] },
       { key: 'k4', size: 4, held: 4, name: 'b.png', type: 'image/png' },
+      { key: 'k3', size: 3, held: 3, name: 'a\ufffd.png' },
+      { key: 'k4', size: 4, held: 4, type: 'text/plain', name: '\ufffd \ud83d\ude00', keywords: ['\ufffd'] },
     ]);
     assert.deepEqual(told.states, ['fetching']);
     assert.equal(told.never.error.name, 'RangeError');

@@ -53,7 +53,7 @@ impl Terms {
 pub(crate) struct Fetch {
     pub(crate) terms: Terms,
     /// What it got in relation to its share (stride scheduling, Waldspurger 1995).
-    pub(crate) pass: f64,
+    pub(crate) pass: u64,
     pub(crate) sources: SortedMap<PeerId, Source>,
     /// Sources that failed and went away.
     former: SortedMap<PeerId, Standing>,
@@ -82,10 +82,10 @@ pub(crate) struct Fetch {
 }
 
 impl Fetch {
-    pub(crate) fn new(terms: Terms, pass: f64) -> Self {
+    pub(crate) fn new(terms: Terms) -> Self {
         Self {
             terms,
-            pass,
+            pass: 0,
             sources: SortedMap::new(),
             former: SortedMap::new(),
             owed: SortedMap::new(),
@@ -117,9 +117,14 @@ impl Fetch {
         pauses
     }
 
+    /// Whether somebody was asked who holds it, and why there is nobody.
+    pub(crate) fn trouble(&self) -> (bool, Code) {
+        (self.searched, self.trouble)
+    }
+
     /// Says what the trouble is while there is no source.
     pub(crate) fn set_trouble(&mut self, searched: bool, trouble: Code) {
-        self.changed |= (self.searched, self.trouble) != (searched, trouble);
+        self.changed = true;
         (self.searched, self.trouble) = (searched, trouble);
     }
 
@@ -240,13 +245,13 @@ impl Fetch {
         }
     }
 
-    /// Chooses a chunk to ask for and the source to ask, none of those that are `draining`,
-    /// while fewer than `budget` are in memory.
+    /// Chooses a chunk to ask for and the source to ask, none of those that are full, while
+    /// fewer than `budget` are in memory.
     pub(crate) fn pick(
         &mut self,
         now: Timestamp,
         budget: usize,
-        draining: &SortedMap<PeerId, Timestamp>,
+        is_full: &dyn Fn(&PeerId) -> bool,
         random: &mut Random,
     ) -> Option<(PeerId, u32)> {
         self.late_at = None;
@@ -268,7 +273,7 @@ impl Fetch {
         let has_room = chunks.in_memory() < budget;
         turns.into_iter().find_map(|peer| {
             let source = self.sources.get_mut(&peer)?;
-            if draining.contains_key(&peer) {
+            if is_full(&peer) {
                 return None;
             }
             let owes = self.owed.entry(peer).or_default();
@@ -391,8 +396,11 @@ impl Fetch {
         let rests = self.sources.values().filter_map(Source::rests_until);
         let proof = self.proof_due(now).filter(|_| self.chunks.is_none());
         let store = self.store_full.map(|(_, until)| until);
+        // When a source loses its place another one is looked for.
+        let places = self.sources.values().filter(|source| source.is_of_use(now));
         stalls
             .chain(rests)
+            .chain(places.map(Source::place_until))
             .chain(self.late_at)
             .chain(proof)
             .chain(store)

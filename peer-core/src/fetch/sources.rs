@@ -18,19 +18,13 @@ impl Fetch {
         policy::SOURCES_WANTED.saturating_sub(has)
     }
 
-    /// A peer can be asked, and lists all of the content or not. False if it was a source
-    /// already.
-    pub(crate) fn add_source(&mut self, now: Timestamp, peer: PeerId, lists_all: bool) -> bool {
-        if let Some(source) = self.sources.get_mut(&peer) {
-            source.lists_all = lists_all;
-            return false;
-        }
+    /// A peer that is no source yet can be asked, and lists all of the content or not.
+    pub(crate) fn add_source(&mut self, now: Timestamp, peer: PeerId, lists_all: bool) {
         let standing = self.former.remove(&peer).unwrap_or_default();
         let mut source = Source::new(now, standing);
         source.lists_all = lists_all;
         self.sources.insert(peer, source);
         self.changed = true;
-        true
     }
 
     /// A peer can no longer be asked, or holds nothing any more.
@@ -67,7 +61,7 @@ impl Fetch {
         };
         self.changed = true;
         if let Some(held) = held {
-            if held.len() > ContentSize::MAX.chunks() || held.is_empty() {
+            if !(1..=ContentSize::MAX.chunks()).contains(&held.len()) {
                 return Err("a peer says it holds more chunks than a content can have".into());
             }
             if let (Some(chunks), Some(old)) = (&mut self.chunks, &source.have) {
@@ -153,21 +147,6 @@ impl Fetch {
         if kind == BulkKind::Proof {
             self.proof.heard(now);
         }
-    }
-
-    /// Whether a source owes chunks.
-    pub(crate) fn is_owed_by(&self, peer: PeerId) -> bool {
-        let source = self.sources.get(&peer);
-        source.is_some_and(|source| source.in_flight > 0)
-    }
-
-    /// Sources that owe chunks.
-    pub(crate) fn owing(&self) -> impl Iterator<Item = PeerId> + '_ {
-        let owing = self
-            .sources
-            .iter()
-            .filter(|(_, source)| source.in_flight > 0);
-        owing.map(|(peer, _)| *peer)
     }
 
     /// Sources that owe a chunk owe it no longer; returns them.

@@ -25,6 +25,10 @@ const NEIGHBOURS: usize = 4;
 /// How often more sources are looked for among the peers that are known. Costs nothing on
 /// the wire; keeps up with the back-off of links. Guess.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(2);
+/// How soon those that could not be asked for want of room are looked for again, and how much
+/// is asked at once: each fetch asks for a proof, and others queue 256 answers (`upload`).
+const SEARCH_SOON: Duration = Duration::from_millis(250);
+const ASKED_AT_ONCE: usize = 128;
 /// First time between two questions to the rendezvous who holds a content. Doubles up to the
 /// interval of synchronisation, since news come by themselves. Guess.
 const FIND_INTERVAL: Duration = Duration::from_secs(2);
@@ -279,13 +283,21 @@ impl Node {
         holders.sort_unstable();
         holders.dedup_by_key(|(_, peer)| *peer);
         for (_, peer) in &holders {
-            if self.links.link_to(*peer).is_some() {
-                let listed = self
-                    .catalogs
-                    .holders(key)
-                    .find(|(holder, _)| holder == peer);
-                let lists_all = listed.is_some_and(|(_, entry)| entry.complete);
+            let Some(link) = self.links.link_to(*peer) else {
+                continue;
+            };
+            let is_source = self.transfers.has_source(key, *peer);
+            if !is_source && !self.is_patient(link) {
+                self.next_search = self.next_search.min(now + SEARCH_SOON);
+                continue;
+            }
+            let mut entries = self.catalogs.holders(key);
+            let listed = entries.find(|(holder, _)| holder == peer);
+            let lists_all = listed.is_some_and(|(_, entry)| entry.complete);
+            if !is_source {
                 self.transfers.add_source(now, key, *peer, lists_all);
+            } else if lists_all {
+                self.transfers.lists_all(key, *peer);
             }
         }
         // Whom everybody would choose nobody would get through to.
@@ -315,6 +327,14 @@ impl Node {
         self.transfers.set_trouble(key, searched, trouble);
     }
 
+    /// Whether more can be asked over a link now: who fetches thousands of contents must not
+    /// ask for all of them at once.
+    fn is_patient(&self, link: LinkId) -> bool {
+        let queue = self.control.get(&link);
+        let waiting = queue.map_or(0, |queue| queue.texts.len());
+        waiting + self.transfers.waiting() < ASKED_AT_ONCE
+    }
+
     /// Looks for more sources, and asks the rendezvous for holders now and then.
     pub(super) fn search(&mut self, now: Timestamp) {
         self.next_search = now + SEARCH_INTERVAL;
@@ -335,13 +355,6 @@ impl Node {
         (self.next_search, self.next_find, self.find_wait) = (now, now, FIND_INTERVAL);
     }
 
-    /// Whether some fetch could use more sources.
-    pub(super) fn is_searching(&self) -> bool {
-        self.transfers
-            .keys()
-            .any(|key| self.transfers.sources_wanted(self.now, key) > 0)
-    }
-
     pub(super) fn providers_found(
         &mut self,
         now: Timestamp,
@@ -358,7 +371,7 @@ impl Node {
 
     /// Steps 1 to 5 again, when the interval has passed.
     pub(super) fn synchronise(&mut self, now: Timestamp) {
-        if self.next_search <= now && self.is_searching() {
+        if self.next_search <= now && self.transfers.want_sources() {
             self.search(now);
         }
         if now < self.next_sync {

@@ -16,6 +16,7 @@ use shoal_protocol::{
     id::{LinkId, PeerId},
     signal::Signal,
     signed::Signed,
+    sorted::SortedSet,
     time::Timestamp,
 };
 use std::time::Duration;
@@ -163,8 +164,12 @@ impl Node {
                 },
             );
         };
-        let exist = chunks.iter().all(|index| *index < content.held.len());
-        if chunks.len() > MAX_CHUNKS_PER_REQUEST || !exist {
+        let mut named = SortedSet::new();
+        let mut exist = |index: &u32| *index < content.held.len() && named.insert(*index);
+        if chunks.len() > MAX_CHUNKS_PER_REQUEST
+            || !chunks.iter().all(&mut exist)
+            || self.uploads.is_asked(link, id)
+        {
             return self.send(
                 now,
                 link,
@@ -212,6 +217,10 @@ impl Node {
                 key,
                 chunks: Vec::new(),
             },
+            Some(_) if self.uploads.is_asked(link, id) => ControlMessage::Refuse {
+                id,
+                code: RefuseCode::Invalid,
+            },
             Some(_) if self.uploads.push(link, wanted, false) => return,
             Some(_) => ControlMessage::Refuse {
                 id,
@@ -247,6 +256,7 @@ impl Node {
             let measured = Measured {
                 received: traffic.received,
                 rtt: traffic.least_rtt,
+                lanes: traffic.lanes,
                 is_busy: busy.contains(&peer),
             };
             Some((peer, measured))

@@ -359,11 +359,11 @@ impl Node {
         }
         let times = [
             Some(self.next_sync),
-            self.is_searching().then_some(self.next_search),
+            self.transfers.want_sources().then_some(self.next_search),
             self.session.next_timeout(),
             self.links.next_timeout(),
             self.own_catalog.next_timeout(),
-            self.transfers.next_timeout(self.now),
+            self.transfers.next_timeout(),
             self.uploads.next_timeout(),
             self.seeding.next_timeout(),
             self.striping.next_timeout(),

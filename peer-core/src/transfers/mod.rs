@@ -2,8 +2,10 @@
 //!
 //! Speaks of peers, not of links; whoever has a link up is told by [`Transfers::add_source`].
 //! Wishes come out as [`Action`]s. Each [`Fetch`] knows what it lacks and who holds it;
-//! [`schedule`] shares out among them, and [`requests`] knows what is waited for.
+//! [`fetches`] says which of them to look at, [`schedule`] shares out among them, and
+//! [`requests`] knows what is waited for.
 
+mod fetches;
 mod requests;
 mod schedule;
 
@@ -13,8 +15,9 @@ use crate::{
     policy,
     random::Random,
 };
+use fetches::Fetches;
 use requests::{Cancels, Refused, Requests};
-use schedule::{Fetches, Schedule};
+use schedule::Schedule;
 use shoal_protocol::{
     bits::Bits,
     bulk::{BulkHeader, BulkKind},
@@ -81,7 +84,7 @@ pub(crate) struct Transfers {
 impl Transfers {
     pub(crate) fn new(now: Timestamp, limit: Option<u64>, random: Random) -> Self {
         Self {
-            fetches: Fetches::new(),
+            fetches: Fetches::default(),
             terms: SortedMap::new(),
             requests: Requests::new(),
             schedule: Schedule::new(now, limit),
@@ -124,32 +127,28 @@ impl Transfers {
         }
     }
 
-    /// The fetch of a content, begun if there is none.
-    fn begin(&mut self, key: ContentKey) -> &mut Fetch {
-        // Who comes late does not get what others got before.
-        let passes = self.fetches.values().map(|fetch| fetch.pass);
-        let pass = passes.reduce(f64::min).unwrap_or_default();
-        let terms = self.terms.remove(&key).unwrap_or_default();
-        let fetch = self.fetches.entry(key);
-        fetch.or_insert_with(|| Fetch::new(terms, pass))
-    }
-
-    /// Begins a fetch of which nothing is known yet.
+    /// Begins a fetch of which nothing is known yet, if there is none.
     pub(crate) fn start(&mut self, key: ContentKey) {
-        self.begin(key);
+        if !self.fetches.contains_key(&key) {
+            let terms = self.terms.remove(&key).unwrap_or_default();
+            self.fetches.insert(key, Fetch::new(terms));
+        }
     }
 
     /// Begins or goes on with a fetch whose proof is in the store.
     pub(crate) fn resume(&mut self, now: Timestamp, proof: Arc<Proof>, slot: Slot, held: Bits) {
         let key = proof.key();
-        self.begin(key).resume(proof, slot, held);
+        self.start(key);
+        if let Some(fetch) = self.fetches.get_mut(&key) {
+            fetch.resume(proof, slot, held);
+        }
         self.finish_if_complete(now, key);
     }
 
     /// Ends a fetch; what is held stays.
     pub(crate) fn stop(&mut self, key: ContentKey) {
         self.terms.remove(&key);
-        if self.fetches.remove(&key).is_some() {
+        if self.fetches.remove(&key) {
             let cancels = self.requests.cancel_content(key);
             self.send(cancels);
         }
@@ -163,6 +162,11 @@ impl Transfers {
         self.fetches.keys().copied()
     }
 
+    /// Whether some fetch could use more sources.
+    pub(crate) fn want_sources(&self) -> bool {
+        self.fetches.want_sources()
+    }
+
     /// How many more sources a fetch could use.
     pub(crate) fn sources_wanted(&self, now: Timestamp, key: ContentKey) -> usize {
         let fetch = self.fetches.get(&key);
@@ -171,7 +175,10 @@ impl Transfers {
 
     /// What to say while there is no source.
     pub(crate) fn set_trouble(&mut self, key: ContentKey, searched: bool, trouble: Code) {
-        if let Some(fetch) = self.fetches.get_mut(&key) {
+        let fetch = self.fetches.get(&key);
+        if fetch.is_some_and(|fetch| fetch.trouble() != (searched, trouble))
+            && let Some(fetch) = self.fetches.get_mut(&key)
+        {
             fetch.set_trouble(searched, trouble);
         }
     }
@@ -188,7 +195,28 @@ impl Transfers {
         }
     }
 
-    /// A peer that may hold the content can be asked; whether it lists all of it.
+    /// How many messages and other actions have not been taken yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.actions.len()
+    }
+
+    /// Whether a peer is asked about a content, or need not be.
+    pub(crate) fn has_source(&self, key: ContentKey, peer: PeerId) -> bool {
+        let fetch = self.fetches.get(&key);
+        fetch.is_none_or(|fetch| fetch.sources.contains_key(&peer))
+    }
+
+    /// A source lists all of the content.
+    pub(crate) fn lists_all(&mut self, key: ContentKey, peer: PeerId) {
+        let source = self.fetches.look(&key);
+        let source = source.and_then(|fetch| fetch.sources.get_mut(&peer));
+        if let Some(source) = source {
+            source.lists_all = true;
+        }
+    }
+
+    /// A peer that may hold the content, and is no source of it, can be asked; whether it lists
+    /// all of it.
     pub(crate) fn add_source(
         &mut self,
         now: Timestamp,
@@ -196,9 +224,8 @@ impl Transfers {
         peer: PeerId,
         lists_all: bool,
     ) {
-        if let Some(fetch) = self.fetches.get_mut(&key)
-            && fetch.add_source(now, peer, lists_all)
-        {
+        if let Some(fetch) = self.fetches.get_mut(&key) {
+            fetch.add_source(now, peer, lists_all);
             let message = self.requests.ask_have(key);
             self.actions.push_back(Action::Send { peer, message });
         }
@@ -206,7 +233,7 @@ impl Transfers {
 
     /// Says how many peer connections a peer sends over.
     pub(crate) fn set_connections(&mut self, peer: PeerId, connections: usize) {
-        for fetch in self.fetches.values_mut() {
+        for fetch in self.fetches.of(peer) {
             if let Some(source) = fetch.sources.get_mut(&peer) {
                 source.set_connections(connections);
             }
@@ -215,7 +242,7 @@ impl Transfers {
 
     /// A peer that could not send for a while can be asked at once.
     pub(crate) fn peer_is_back(&mut self, now: Timestamp, peer: PeerId) {
-        for fetch in self.fetches.values_mut() {
+        for fetch in self.fetches.of(peer) {
             if let Some(source) = fetch.sources.get_mut(&peer) {
                 source.heard(now);
             }
@@ -225,7 +252,7 @@ impl Transfers {
     /// A peer can no longer be asked.
     pub(crate) fn remove_peer(&mut self, now: Timestamp, peer: PeerId) {
         self.requests.forget_peer(peer);
-        for fetch in self.fetches.values_mut() {
+        for fetch in self.fetches.of(peer) {
             fetch.remove_source(now, peer);
         }
     }
@@ -233,7 +260,7 @@ impl Transfers {
     /// A lane to a peer is gone, and with it perhaps some of what the peer owes: takes all of
     /// that back, so that it is asked for anew.
     pub(crate) fn lane_down(&mut self, peer: PeerId) {
-        for fetch in self.fetches.values_mut() {
+        for fetch in self.fetches.of(peer) {
             fetch.take_back(peer);
         }
         let cancels = self.requests.cancel_peer(peer);
@@ -242,16 +269,12 @@ impl Transfers {
 
     /// Peers that owe something.
     pub(crate) fn busy_peers(&self) -> SortedSet<PeerId> {
-        self.fetches.values().flat_map(Fetch::owing).collect()
+        self.requests.owing().map(|(peer, _)| peer).collect()
     }
 
     /// Whether anybody owes something.
     pub(crate) fn is_busy(&self) -> bool {
-        self.fetches
-            .values()
-            .flat_map(Fetch::owing)
-            .next()
-            .is_some()
+        self.requests.owing().next().is_some()
     }
 
     /// Asks nothing of a peer until it owes nothing: what is on its way over a lane that is
@@ -262,7 +285,11 @@ impl Transfers {
 
     /// Peers that were drained, or have taken too long; they are asked again.
     pub(crate) fn drained(&mut self, now: Timestamp) -> Vec<PeerId> {
-        self.schedule.drained(now, &self.fetches)
+        let drained = self.schedule.drained(now, &self.requests);
+        for peer in &drained {
+            self.fetches.of(*peer).for_each(drop);
+        }
+        drained
     }
 
     /// A `Have`: all a peer holds, or what it holds now besides.
@@ -418,13 +445,18 @@ impl Transfers {
 
     /// Asks for what can be asked for now. Called after every input.
     pub(crate) fn schedule(&mut self, now: Timestamp) {
-        let keys: Vec<ContentKey> = self.fetches.keys().copied().collect();
-        for key in keys {
-            self.ask_proof(now, key);
+        for peer in self.schedule.have_room(&self.requests) {
+            self.fetches.of(peer).for_each(drop);
         }
+        let due = self.fetches.due(now);
+        for key in &due {
+            self.ask_proof(now, *key);
+            self.fetches.wake(key);
+        }
+        let (fetches, requests) = (&mut self.fetches, &self.requests);
         let picks = self
             .schedule
-            .picks(now, &mut self.fetches, &mut self.random);
+            .picks(now, fetches, requests, &mut self.random);
         for ((key, peer), indexes) in picks {
             let is_read = |index: &u32| self.fetches.get(&key).is_some_and(|f| f.is_read(*index));
             let (first, rest): (Vec<u32>, Vec<u32>) = indexes.into_iter().partition(is_read);
@@ -435,10 +467,13 @@ impl Transfers {
                 }
             }
         }
+        for key in self.fetches.due(now) {
+            self.fetches.looked_at(now, &key);
+        }
     }
 
     fn ask_proof(&mut self, now: Timestamp, key: ContentKey) {
-        let Some(fetch) = self.fetches.get_mut(&key) else {
+        let Some(fetch) = self.fetches.look(&key) else {
             return;
         };
         let (last, next) = fetch.ask_proof(now, &mut self.random);
@@ -452,23 +487,25 @@ impl Transfers {
         }
     }
 
-    pub(crate) fn next_timeout(&self, now: Timestamp) -> Option<Timestamp> {
-        let fetches = self.fetches.values();
-        let fetches = fetches.filter_map(|fetch| fetch.next_timeout(now));
+    pub(crate) fn next_timeout(&self) -> Option<Timestamp> {
+        let fetches = self.fetches.next_timeout().into_iter();
         fetches.chain(self.schedule.next_timeout()).min()
     }
 
     /// Handles stalls and retries, and reports progress where it is time. Called after
     /// every input.
     pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
-        for (&key, fetch) in &mut self.fetches {
-            for peer in fetch.handle_timeout(now) {
-                for (peer, message) in self.requests.cancel_chunks(key, peer) {
-                    self.actions.push_back(Action::Send { peer, message });
-                }
-            }
+        for key in self.fetches.due(now) {
+            let Some(fetch) = self.fetches.look(&key) else {
+                continue;
+            };
+            let rested = fetch.handle_timeout(now);
             if let Some(progress) = fetch.report(now) {
                 self.actions.push_back(Action::Progress { key, progress });
+            }
+            for peer in rested {
+                let cancels = self.requests.cancel_chunks(key, peer);
+                self.send(cancels);
             }
         }
     }
@@ -484,5 +521,76 @@ impl Transfers {
             peer,
             what: what.into(),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shoal_protocol::{content::ContentSize, proof::Publication};
+    use std::time::Duration;
+
+    const START: Timestamp = Timestamp::from_millis(1_000_000);
+    const SOURCE: PeerId = PeerId::from_public_key([1; 32]);
+
+    /// A content of one chunk.
+    fn content(number: usize) -> Arc<Proof> {
+        let size = ContentSize::try_from(8).expect("a size");
+        let mut publication = Publication::new(size);
+        let bytes = (number as u64).to_le_bytes().to_vec();
+        publication.add(0, bytes).expect("it is as long");
+        Arc::new(publication.finish().expect("it is whole"))
+    }
+
+    /// What a node does after each input, as far as fetches are concerned.
+    fn settle(transfers: &mut Transfers, now: Timestamp) {
+        transfers.handle_timeout(now);
+        transfers.drained(now);
+        transfers.is_busy();
+        transfers.want_sources();
+        transfers.schedule(now);
+        while transfers.poll().is_some() {}
+        transfers.next_timeout();
+    }
+
+    /// How long some inputs take that are about one of so many fetches. Of those each third one
+    /// waits for a source, one for its only chunk, and one for what its source does not hold.
+    #[expect(clippy::disallowed_methods, reason = "what takes time is measured")]
+    fn time_of_inputs(fetches: usize) -> Duration {
+        let mut transfers = Transfers::new(START, None, Random::new([7; 32]));
+        let contents: Vec<Arc<Proof>> = (0..fetches).map(content).collect();
+        for (number, proof) in contents.iter().enumerate() {
+            let key = proof.key();
+            transfers.resume(START, proof.clone(), number as u64, Bits::new(1));
+            if number % 3 > 0 {
+                transfers.add_source(START, key, SOURCE, false);
+                let held = if number % 3 == 1 {
+                    Bits::full(1)
+                } else {
+                    Bits::new(1)
+                };
+                transfers
+                    .have(SOURCE, key, Some(held), &[])
+                    .expect("a chunk");
+            }
+        }
+        settle(&mut transfers, START);
+        let key = contents[2].key();
+        let mut round = |_| {
+            let before = std::time::Instant::now();
+            for input in 0..30 {
+                let now = START + Duration::from_micros(input);
+                transfers.have(SOURCE, key, None, &[]).expect("nothing");
+                settle(&mut transfers, now);
+            }
+            before.elapsed()
+        };
+        (0..5).map(&mut round).min().expect("some rounds")
+    }
+
+    #[test]
+    fn what_an_input_costs_grows_no_faster_than_the_number_of_fetches() {
+        let (few, many) = (time_of_inputs(200), time_of_inputs(2000));
+        assert!(many < few * 25, "{few:?} {many:?}");
     }
 }

@@ -11,7 +11,7 @@ use shoal_protocol::{
     control::ControlMessage,
     id::PeerId,
     proof::MAX_PROOF,
-    sorted::SortedMap,
+    sorted::{SortedMap, SortedSet},
     time::Timestamp,
 };
 
@@ -28,8 +28,8 @@ enum RequestPart {
 }
 
 impl Request {
-    fn is_of(&self, key: ContentKey, peer: PeerId) -> bool {
-        (self.key, self.peer) == (key, peer)
+    fn is_for_chunks(&self) -> bool {
+        matches!(self.part, RequestPart::Chunks(_))
     }
 }
 
@@ -55,6 +55,8 @@ pub(super) type Cancels = Vec<(PeerId, ControlMessage)>;
 /// The open requests of a node.
 pub(super) struct Requests {
     open: SortedMap<u32, Request>,
+    /// The same by content and peer: there may be thousands.
+    of: SortedSet<(ContentKey, PeerId, u32)>,
     next: u32,
     /// Bytes that each peer was asked for and has not sent, taken back or not: what is under
     /// way when it is taken back is no fault, but nobody may send more than was asked.
@@ -65,6 +67,7 @@ impl Requests {
     pub(super) fn new() -> Self {
         Self {
             open: SortedMap::new(),
+            of: SortedSet::new(),
             next: 1,
             due: SortedMap::new(),
         }
@@ -126,8 +129,42 @@ impl Requests {
             part,
         };
         self.open.insert(id, request);
+        self.of.insert((key, peer, id));
         *self.due.entry(peer).or_default() += bytes as u64;
         id
+    }
+
+    fn remove(&mut self, id: u32) -> Option<Request> {
+        let request = self.open.remove(&id)?;
+        self.of.remove(&(request.key, request.peer, id));
+        Some(request)
+    }
+
+    /// The requests for a content that were made to one peer, or to all.
+    fn ids(&self, key: ContentKey, peer: Option<PeerId>) -> Vec<u32> {
+        let first = peer.unwrap_or(PeerId::from_public_key([0; 32]));
+        let from = self.of.from(&(key, first, 0)).iter();
+        let of = from.take_while(|(of, to, _)| *of == key && peer.is_none_or(|peer| *to == peer));
+        of.map(|(.., id)| *id).collect()
+    }
+
+    /// Peers that owe chunks, and how many: some of them several times.
+    pub(super) fn owing(&self) -> impl Iterator<Item = (PeerId, usize)> {
+        self.open
+            .values()
+            .filter_map(|request| match &request.part {
+                RequestPart::Proof(_) => None,
+                RequestPart::Chunks(parts) => Some((request.peer, parts.len())),
+            })
+    }
+
+    /// How many chunks each peer owes.
+    pub(super) fn owed(&self) -> SortedMap<PeerId, usize> {
+        let mut owed = SortedMap::new();
+        for (peer, chunks) in self.owing() {
+            *owed.entry(peer).or_default() += chunks;
+        }
+        owed
     }
 
     fn next_id(&mut self) -> u32 {
@@ -204,15 +241,15 @@ impl Requests {
                 // How long it is was not known when it was asked for.
                 let due = self.due.entry(request.peer).or_default();
                 *due = due.saturating_sub((MAX_PROOF - len) as u64);
-                self.open.remove(&header.request);
             }
             RequestPart::Chunks(parts) => {
                 parts.remove(&header.index);
-                if parts.is_empty() {
-                    self.open.remove(&header.request);
+                if !parts.is_empty() {
+                    return;
                 }
             }
         }
+        self.remove(header.request);
     }
 
     /// A peer does not answer a request.
@@ -220,7 +257,7 @@ impl Requests {
         if self.open.get(&id)?.peer != peer {
             return None;
         }
-        let request = self.open.remove(&id)?;
+        let request = self.remove(id)?;
         let chunks = match request.part {
             RequestPart::Proof(_) => None,
             RequestPart::Chunks(parts) => Some(parts.keys().copied().collect()),
@@ -233,39 +270,37 @@ impl Requests {
 
     /// Takes back all that was asked for a content.
     pub(super) fn cancel_content(&mut self, key: ContentKey) -> Cancels {
-        self.cancel(&|request| request.key == key)
+        self.cancel(self.ids(key, None), &|_| true)
     }
 
     /// Takes back all that a peer was asked for.
     pub(super) fn cancel_peer(&mut self, peer: PeerId) -> Cancels {
-        self.cancel(&|request| request.peer == peer)
+        let all = self.open.keys().copied().collect();
+        self.cancel(all, &|request| request.peer == peer)
     }
 
     /// Takes back that a peer was asked for the proof of a content.
     pub(super) fn cancel_proof(&mut self, key: ContentKey, peer: PeerId) -> Cancels {
-        self.cancel(&|request| {
-            request.is_of(key, peer) && matches!(request.part, RequestPart::Proof(_))
-        })
+        let all = self.ids(key, Some(peer));
+        self.cancel(all, &|request| !request.is_for_chunks())
     }
 
     /// Takes back that a peer was asked for chunks of a content.
     pub(super) fn cancel_chunks(&mut self, key: ContentKey, peer: PeerId) -> Cancels {
-        self.cancel(&|request| {
-            request.is_of(key, peer) && matches!(request.part, RequestPart::Chunks(_))
-        })
+        self.cancel(self.ids(key, Some(peer)), &Request::is_for_chunks)
     }
 
     /// Takes requests back, whether those they were made to are told or not.
-    fn cancel(&mut self, which: &dyn Fn(&Request) -> bool) -> Cancels {
+    fn cancel(&mut self, ids: Vec<u32>, which: &dyn Fn(&Request) -> bool) -> Cancels {
         let mut cancels = Vec::new();
-        self.open.retain(|&id, request| {
-            let ends = which(request);
-            if ends {
+        for id in ids {
+            if self.open.get(&id).is_some_and(which)
+                && let Some(request) = self.remove(id)
+            {
                 let chunks = Vec::new();
                 cancels.push((request.peer, ControlMessage::Cancel { id, chunks }));
             }
-            !ends
-        });
+        }
         cancels
     }
 
@@ -288,44 +323,50 @@ impl Requests {
     ) -> Cancels {
         let mut cancels = Vec::new();
         for &peer in peers {
-            self.open.retain(|&id, request| {
-                let is_of = request.is_of(key, peer);
-                let RequestPart::Chunks(parts) = &mut request.part else {
-                    return true;
-                };
-                if is_of && parts.remove(&index).is_some() {
-                    let chunks = vec![index];
-                    cancels.push((peer, ControlMessage::Cancel { id, chunks }));
-                }
-                !parts.is_empty()
-            });
+            for id in self.drop_chunks(key, peer, &[index]) {
+                let chunks = vec![index];
+                cancels.push((peer, ControlMessage::Cancel { id, chunks }));
+            }
         }
         cancels
     }
 
     /// A peer does not hold some chunks any more: it knows that it need not send them.
     pub(super) fn forget_chunks(&mut self, key: ContentKey, peer: PeerId, indexes: &[u32]) {
-        self.open.retain(|_, request| {
-            let is_of = request.is_of(key, peer);
-            let RequestPart::Chunks(parts) = &mut request.part else {
-                return true;
+        self.drop_chunks(key, peer, indexes);
+    }
+
+    /// Waits no longer for some chunks of a peer; gives the requests that were for them.
+    fn drop_chunks(&mut self, key: ContentKey, peer: PeerId, indexes: &[u32]) -> Vec<u32> {
+        let mut ids = self.ids(key, Some(peer));
+        ids.retain(|&id| {
+            let Some(RequestPart::Chunks(parts)) =
+                self.open.get_mut(&id).map(|request| &mut request.part)
+            else {
+                return false;
             };
-            if is_of {
-                parts.retain(|index, _| !indexes.contains(index));
+            let before = parts.len();
+            for index in indexes {
+                parts.remove(index);
             }
-            !parts.is_empty()
+            let (dropped, is_empty) = (parts.len() < before, parts.is_empty());
+            if is_empty {
+                self.remove(id);
+            }
+            dropped
         });
+        ids
     }
 
     /// A peer is no source of a content any more: it need not be told.
     pub(super) fn forget_source(&mut self, key: ContentKey, peer: PeerId) {
-        self.cancel(&|request| request.is_of(key, peer));
+        self.cancel(self.ids(key, Some(peer)), &|_| true);
     }
 
     /// A peer is gone, and what it was asked for.
     pub(super) fn forget_peer(&mut self, peer: PeerId) {
         self.due.remove(&peer);
-        self.cancel(&|request| request.peer == peer);
+        self.cancel_peer(peer);
     }
 }
 

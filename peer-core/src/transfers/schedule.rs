@@ -1,17 +1,15 @@
 //! What is asked for next, among all fetches: their shares of the memory, of the limit and of
 //! the peers that send for several of them.
 
-use crate::{allowance::Allowance, fetch::Fetch, policy, random::Random};
+use super::{fetches::Fetches, requests::Requests};
+use crate::{allowance::Allowance, policy, random::Random};
 use shoal_protocol::{
     content::{CHUNK_SIZE, ContentKey},
     id::PeerId,
     sorted::SortedMap,
     time::Timestamp,
 };
-use std::time::Duration;
-
-/// The fetches of a node.
-pub(super) type Fetches = SortedMap<ContentKey, Fetch>;
+use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 
 /// Chunks to ask for, by what they are of and whom they are asked of.
 pub(super) type Picks = SortedMap<(ContentKey, PeerId), Vec<u32>>;
@@ -23,6 +21,8 @@ pub(super) struct Schedule {
     held_back: bool,
     /// Peers that are not asked for more until they owe nothing, at the longest until then.
     draining: SortedMap<PeerId, Timestamp>,
+    /// Peers that were asked for as much as they queue.
+    full: Vec<PeerId>,
     /// When the windows of sources are shared out again among fetches.
     next_shares: Option<Timestamp>,
 }
@@ -33,6 +33,7 @@ impl Schedule {
             download: Allowance::new(now, limit),
             held_back: false,
             draining: SortedMap::new(),
+            full: Vec::new(),
             next_shares: None,
         }
     }
@@ -53,11 +54,10 @@ impl Schedule {
     }
 
     /// Peers that were drained, or have taken too long; they are asked again.
-    pub(super) fn drained(&mut self, now: Timestamp, fetches: &Fetches) -> Vec<PeerId> {
+    pub(super) fn drained(&mut self, now: Timestamp, requests: &Requests) -> Vec<PeerId> {
         let mut drained: Vec<PeerId> = Vec::new();
         self.draining.retain(|peer, until| {
-            let owes = || fetches.values().any(|fetch| fetch.is_owed_by(*peer));
-            let stays = now < *until && owes();
+            let stays = now < *until && requests.owing().any(|(owing, _)| owing == *peer);
             if !stays {
                 drained.push(*peer);
             }
@@ -72,48 +72,72 @@ impl Schedule {
         drained.chain(limit).min()
     }
 
+    /// Peers that were asked for as much as they queue, and have sent half of it.
+    pub(super) fn have_room(&mut self, requests: &Requests) -> Vec<PeerId> {
+        if self.full.is_empty() {
+            return Vec::new();
+        }
+        let owed = requests.owed();
+        let has_room = |peer: &PeerId| {
+            owed.get(peer)
+                .is_none_or(|owed| *owed <= policy::OWED_MAX / 2)
+        };
+        let (have_room, full) = self.full.drain(..).partition(has_room);
+        self.full = full;
+        have_room
+    }
+
     /// Chooses what can be asked for now; the fetches have noted it.
     pub(super) fn picks(
         &mut self,
         now: Timestamp,
         fetches: &mut Fetches,
+        requests: &Requests,
         random: &mut Random,
     ) -> Picks {
         self.share_windows(now, fetches);
-        let is_open = fetches.iter().filter(|(_, fetch)| fetch.is_open());
-        let mut open: Vec<ContentKey> = is_open.map(|(key, _)| *key).collect();
-        let total: f64 = open.iter().map(|key| weight(fetches, key)).sum();
+        fetches.share_memory();
         let mut picks = Picks::new();
+        if !self.download.is_open(now) {
+            self.held_back = fetches.ready().next().is_some();
+            return picks;
+        }
+        // Who got least of its share is next.
+        let mut ready: BinaryHeap<_> = fetches.ready().map(Reverse).collect();
+        if ready.is_empty() {
+            self.held_back = false;
+            return picks;
+        }
+        let mut owed = requests.owed();
         while self.download.is_open(now) {
-            // Who got least of its share is next.
-            let by_pass =
-                |a: &&ContentKey, b: &&ContentKey| pass(fetches, a).total_cmp(&pass(fetches, b));
-            let Some(&key) = open.iter().min_by(by_pass) else {
+            let Some(Reverse((pass, key))) = ready.pop() else {
                 break;
             };
+            fetches.floor = fetches.floor.max(pass);
+            let budget = fetches.budget(&key);
             let Some(fetch) = fetches.get_mut(&key) else {
-                break;
+                continue;
             };
-            let weight = fetch.terms.priority.weight();
-            let share = policy::IN_FLIGHT_MAX as f64 * weight / total;
-            let budget = (share as usize).max(1);
-            match fetch.pick(now, budget, &self.draining, random) {
+            let is_full = |peer: &PeerId| {
+                self.draining.contains_key(peer)
+                    || owed.get(peer).is_some_and(|owed| *owed >= policy::OWED_MAX)
+            };
+            match fetch.pick(now, budget, &is_full, random) {
                 Some((peer, index)) => {
-                    fetch.pass += 1.0 / weight;
+                    let owes = owed.entry(peer).or_default();
+                    *owes += 1;
+                    if *owes == policy::OWED_MAX && !self.full.contains(&peer) {
+                        self.full.push(peer);
+                    }
+                    fetch.pass += fetch.terms.priority.stride();
+                    ready.push(Reverse((fetch.pass, key)));
                     self.download.take(CHUNK_SIZE);
                     picks.entry((key, peer)).or_default().push(index);
                 }
-                None => open.retain(|other| *other != key),
+                None => fetches.rest(&key),
             }
         }
-        self.held_back = !open.is_empty();
-        // Who had nothing to take does not save its share up.
-        let least = open.iter().map(|key| pass(fetches, key)).reduce(f64::min);
-        for (key, fetch) in fetches {
-            if !open.contains(key) {
-                fetch.pass = least.map_or(0.0, |least| fetch.pass.max(least));
-            }
-        }
+        self.held_back = !ready.is_empty();
         picks
     }
 
@@ -126,7 +150,7 @@ impl Schedule {
         self.next_shares = Some(now + policy::SHARE_INTERVAL);
         // What comes from each peer for all fetches, their weights, and its fastest answer.
         let mut peers: SortedMap<PeerId, (f64, f64, Duration)> = SortedMap::new();
-        for fetch in fetches.values() {
+        for fetch in fetches.look_at_all() {
             let weight = fetch.terms.priority.weight();
             let sources = fetch.sources.iter();
             for (&peer, source) in sources.filter(|(_, source)| source.in_flight > 0) {
@@ -137,7 +161,7 @@ impl Schedule {
                 *fastest = source.fastest().map_or(*fastest, |own| own.min(*fastest));
             }
         }
-        for fetch in fetches.values_mut() {
+        for fetch in fetches.look_at_all() {
             let weight = fetch.terms.priority.weight();
             for (peer, source) in &mut fetch.sources {
                 let share = peers.get(peer).filter(|_| source.in_flight > 0);
@@ -149,13 +173,4 @@ impl Schedule {
             }
         }
     }
-}
-
-fn weight(fetches: &Fetches, key: &ContentKey) -> f64 {
-    let weight = |fetch: &Fetch| fetch.terms.priority.weight();
-    fetches.get(key).map_or(0.0, weight)
-}
-
-fn pass(fetches: &Fetches, key: &ContentKey) -> f64 {
-    fetches.get(key).map_or(0.0, |fetch| fetch.pass)
 }

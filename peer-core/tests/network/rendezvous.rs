@@ -192,14 +192,20 @@ impl Rendezvous {
                 let pages = catalog
                     .map(|catalog| catalog.page_texts())
                     .unwrap_or_default();
-                self.send(
-                    index,
-                    &ServerMessage::Catalog {
+                // What fits into one message for certain.
+                let mut pieces: Vec<Vec<PageText>> = pages.chunks(8).map(<[_]>::to_vec).collect();
+                if pieces.is_empty() {
+                    pieces.push(Vec::new());
+                }
+                for pages in pieces {
+                    let signed = signed.clone();
+                    let catalog = ServerMessage::Catalog {
                         peer,
                         signed,
                         pages,
-                    },
-                );
+                    };
+                    self.send(index, &catalog);
+                }
             }
             PeerMessage::Find { key } => {
                 let lists = |(peer, replica): (&PeerId, &Replica)| {
