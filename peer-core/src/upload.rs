@@ -233,6 +233,12 @@ impl Uploads {
         water / queue.map_or(1, |queue| queue.lanes.len())
     }
 
+    /// What is asked for and not yet sent.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = ContentKey> + '_ {
+        let answers = self.queues.values().flat_map(|queue| &queue.answers);
+        answers.map(|answer| answer.wanted.key)
+    }
+
     /// Queues an answer, once; false if too many are waiting.
     pub(crate) fn push(&mut self, link: LinkId, wanted: Wanted) -> bool {
         let queue = self.queues.entry(link).or_insert_with(|| Queue::new(link));

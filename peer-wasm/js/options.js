@@ -44,6 +44,7 @@ export function readOptions(options) {
       syncInterval,
       replicate: readReplicate(replicate),
       ...readLimits(options),
+      storageLimit: readStorageLimit(options.storageLimit),
     },
     store,
     useWorker: worker,
@@ -62,6 +63,29 @@ export function readLimits(limits) {
   checkPositive('downloadLimit', downloadLimit, 'bytes a second');
   checkPositive('uploadSlots', uploadSlots, 'peers');
   return { uploadLimit: uploadLimit ?? null, downloadLimit: downloadLimit ?? null, uploadSlots: uploadSlots ?? null };
+}
+
+/**
+ * How much the store may hold; `null`: the usual share.
+ *
+ * @param {number} [limit]
+ * @returns {number | null}
+ */
+export function readStorageLimit(limit) {
+  checkPositive('storageLimit', limit, 'bytes');
+  return limit ?? null;
+}
+
+/**
+ * Whether a content is to stay when room is needed.
+ *
+ * @param {unknown} pinned
+ * @param {boolean} usual
+ * @returns {boolean}
+ */
+export function readPinned(pinned, usual) {
+  if (pinned !== undefined && typeof pinned !== 'boolean') throw invalid('`pinned` is neither true nor false');
+  return pinned ?? usual;
 }
 
 /**
