@@ -182,15 +182,12 @@ impl Space {
     /// Chooses what goes to come down to the limit.
     pub fn trim(&mut self, now: UnixMillis, in_use: &SortedSet<ContentKey>) -> Vec<ContentKey> {
         let over = self.staying().saturating_sub(self.limit);
-        let before = UnixMillis(now.0.saturating_sub(IN_USE));
-        let may_go = self.may_go(before, in_use);
-        self.send_away(may_go, over)
+        self.send_away(not_just_now(now), in_use, over)
     }
 
     /// Chooses all that may go, also if it was used just now: for a person who says so.
     pub fn clear(&mut self, in_use: &SortedSet<ContentKey>) -> Vec<ContentKey> {
-        let may_go = self.may_go(UnixMillis(u64::MAX), in_use);
-        self.send_away(may_go, u64::MAX)
+        self.send_away(UnixMillis(u64::MAX), in_use, u64::MAX)
     }
 
     /// Whether a request can be handed to the store, asked for the first time or `again`.
@@ -228,7 +225,7 @@ impl Space {
             return Admission::Full;
         }
         let held = item.held();
-        let is_publication = item.key.is_none();
+        let key = item.key;
         let all = self.storage().held;
         if all + need <= self.limit {
             if let Some(item) = self.items.get_mut(&slot) {
@@ -240,19 +237,22 @@ impl Space {
         if staying + need <= self.limit {
             return Admission::Wait(Vec::new());
         }
-        let before = UnixMillis(now.0.saturating_sub(IN_USE));
-        let mut may_go = self.may_go(before, &in_use());
-        may_go.retain(|(_, of, _)| *of != slot);
-        let freed: u64 = may_go.iter().map(|(_, _, bytes)| bytes).sum();
+        let before = not_just_now(now);
+        let mut in_use = in_use();
+        in_use.extend(key);
+        let free: u64 = self
+            .may_go(before, &in_use)
+            .map(|(_, _, item)| item.bytes)
+            .sum();
         let whole = size.bytes().saturating_sub(held).max(need);
-        if staying - freed + whole > self.limit {
-            if is_publication && held == 0 {
+        if staying - free + whole > self.limit {
+            if key.is_none() && held == 0 {
                 self.items.remove(&slot);
             }
             return Admission::Full;
         }
         let over = staying + need - self.limit;
-        Admission::Wait(self.send_away(may_go, over + self.limit / BATCH))
+        Admission::Wait(self.send_away(before, &in_use, over + self.limit / BATCH))
     }
 
     /// A request has ended that was let through. Whether there is more room than before.
@@ -388,48 +388,51 @@ impl Space {
         staying.map(Item::held).sum()
     }
 
-    /// What may go, least recently used first, with its bytes.
+    /// What may go, if it was last used before a time.
     fn may_go(
         &self,
         before: UnixMillis,
         in_use: &SortedSet<ContentKey>,
-    ) -> Vec<(ContentKey, Slot, u64)> {
-        let free = self.items.iter().filter_map(|(slot, item)| {
-            let key = item.key?;
+    ) -> impl Iterator<Item = (ContentKey, Slot, &Item)> {
+        self.items.iter().filter_map(move |(slot, item)| {
             let goes = !item.is_pinned
                 && !item.is_leaving
                 && item.used <= before
                 && item.coming == 0
-                && item.bytes > 0
-                && !in_use.contains(&key);
-            goes.then_some((item.used, key, *slot, item.bytes))
-        });
-        let mut free: Vec<_> = free.collect();
-        free.sort_unstable();
-        let free = free.into_iter();
-        free.map(|(_, key, slot, bytes)| (key, slot, bytes))
-            .collect()
+                && item.bytes > 0;
+            let key = item.key.filter(|key| goes && !in_use.contains(key))?;
+            Some((key, *slot, item))
+        })
     }
 
-    /// Sends as many of them on their way as it takes to free so many bytes.
+    /// Sends of what may go as much on its way as it takes to free so many bytes, least
+    /// recently used first.
     fn send_away(
         &mut self,
-        may_go: Vec<(ContentKey, Slot, u64)>,
+        before: UnixMillis,
+        in_use: &SortedSet<ContentKey>,
         mut bytes: u64,
     ) -> Vec<ContentKey> {
         let mut sent = Vec::new();
-        for (key, slot, size) in may_go {
-            if bytes == 0 {
+        while bytes > 0 {
+            let may_go = self.may_go(before, in_use);
+            let first = may_go.min_by_key(|(key, _, item)| (item.used, *key));
+            let Some((key, slot, _)) = first else {
                 break;
-            }
-            bytes = bytes.saturating_sub(size);
+            };
             if let Some(item) = self.items.get_mut(&slot) {
                 item.is_leaving = true;
+                bytes = bytes.saturating_sub(item.bytes);
             }
             sent.push(key);
         }
         sent
     }
+}
+
+/// Until when something was last used that is not in use now.
+fn not_just_now(now: UnixMillis) -> UnixMillis {
+    UnixMillis(now.0.saturating_sub(IN_USE))
 }
 
 #[cfg(test)]

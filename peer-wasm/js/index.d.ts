@@ -245,8 +245,7 @@ export interface PeerStorageEvents {
 }
 
 /** The store of a peer, in the manner of `navigator.storage`. It is one for all peers that name it. */
-export class PeerStorage extends EventTarget {
-  private constructor();
+export interface PeerStorage extends EventTarget {
   estimate(): Promise<StorageEstimate>;
   /**
    * Asks the browser to keep the store also when the disk is full; whether it does. Firefox

@@ -108,7 +108,8 @@ for (const name of BROWSERS) {
     const seen = await estimate(publisher);
     assert.equal(seen.held, MIB);
     assert.ok(seen.quota > 0 && seen.usage > 0);
-    assert.equal(seen.limit, Math.floor(seen.quota / 2), 'half of the quota');
+    // Of a disk that others write to it is not the same twice.
+    assert.ok(Math.abs(seen.limit / seen.quota - 0.5) < 0.01, 'half of the quota');
     assert.equal(seen.persisted, false);
     // What a browser without a person answers is its own affair; that it is asked is ours.
     const asked = await publisher.tab.evaluate(async () => {
