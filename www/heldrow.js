@@ -13,7 +13,7 @@ import { button, factsOf, label, titleOf } from './parts.js';
 import { PieceMap } from './piecemap.js';
 import { save } from './saving.js';
 import { endViewer, kindOf, SHOW, viewer } from './viewer.js';
-import { failureWords, fetchWords, reason, removeWords } from './words.js';
+import { failureWords, fetchWords, pinWords, reason, removeWords } from './words.js';
 
 /**
  * @typedef {import('./entry.js').Entry} Entry
@@ -64,6 +64,7 @@ export class HeldRow {
   #pause = button('Pause', () => this.#entry.fetching?.pause());
   #retry = button('Try again', () => this.#help.library.retry(this.#entry), 'primary');
   #link = button('Copy link', () => this.#onLink());
+  #pin = button('Pin', () => this.#onPin());
   #stop = button('Stop', () => this.#onStop());
   #remove = button('Remove', () => this.#onRemove(), 'quiet');
 
@@ -84,7 +85,7 @@ export class HeldRow {
       this.#name,
       element('div', { class: 'row-text' }, this.#facts),
       this.#words,
-      element('div', { class: 'actions' }, this.#view, this.#save, this.#goOn, this.#retry, this.#link, this.#pause, this.#stop, this.#remove),
+      element('div', { class: 'actions' }, this.#view, this.#save, this.#goOn, this.#retry, this.#link, this.#pin, this.#pause, this.#stop, this.#remove),
       this.#arrival);
   }
 
@@ -106,7 +107,7 @@ export class HeldRow {
       setText(this.#name, title);
       this.#name.title = title;
       setText(this.#letters, tile(content));
-      fill(this.#facts, ...factsOf(content));
+      fill(this.#facts, ...factsOf(content), content.pinned && element('span', { class: 'fact-pinned' }, 'Pinned'));
     }
     const state = stateOf(this.#entry);
     const words = this.#wordsOf(state);
@@ -247,12 +248,13 @@ export class HeldRow {
     this.#pause.hidden = !running || !fetching?.canPause;
     this.#retry.hidden = !publishing?.error && !fetching?.error;
     this.#link.hidden = !content.key || Boolean(publishing);
+    this.#pin.hidden = state !== 'held' && state !== 'partial';
     this.#stop.hidden = !running;
     this.#remove.hidden = running;
     for (const [each, words] of /** @type {[HTMLElement, string][]} */ ([
       [this.#view, this.#viewer ? 'Close' : SHOW[kind ?? 'image']],
       [this.#save, this.#saving ? 'Saving\u2026' : 'Save'], [this.#goOn, 'Go on'], [this.#pause, 'Pause'], [this.#retry, 'Try again'],
-      [this.#link, this.#copied ? 'Copied' : 'Copy link'], [this.#stop, 'Stop'],
+      [this.#link, this.#copied ? 'Copied' : 'Copy link'], [this.#pin, content.pinned ? 'Unpin' : 'Pin'], [this.#stop, 'Stop'],
       [this.#remove, publishing ? 'Dismiss' : 'Remove'],
     ])) label(each, words, title);
     if (focused instanceof HTMLElement && this.element.contains(focused) && focused.hidden) {
@@ -315,6 +317,17 @@ export class HeldRow {
       this.#copied = false;
       this.update();
     }, SAID);
+  }
+
+  async #onPin() {
+    const { content } = this.#entry;
+    const { key, pinned } = /** @type {import('./shoal/index.js').Content} */ (content);
+    try {
+      await (pinned ? this.#help.peer.unpin(key) : this.#help.peer.pin(key));
+      announce(pinWords(titleOf(content), !pinned));
+    } catch (error) {
+      notify('pin', { title: `Not changed: ${titleOf(content)}`, text: reason(/** @type {Error} */ (error)), tone: 'wait' });
+    }
   }
 
   #onGoOn() {

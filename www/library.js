@@ -224,7 +224,7 @@ export class Library extends EventTarget {
       if (entry) this.#drop(entry);
     } else if (!entry) {
       this.#add(content.key, content, content.held);
-    } else if (!entry.fetching) {
+    } else if (!entry.fetching || entry.fetching.progress.state === 'done') {
       entry.content = content;
       entry.held = content.held;
       this.#list.touch(entry.id);

@@ -11,6 +11,7 @@ import { Peers } from './peers.js';
 import { People } from './people.js';
 import { School } from './school.js';
 import { Sharing } from './share.js';
+import { Space } from './space.js';
 import { errorNotice, NOTICES, openingNotice, STATUS } from './words.js';
 
 const sharing = new Sharing();
@@ -39,6 +40,7 @@ async function start(peer) {
   const offers = new Offers(peer, people, library, { onchoose: () => peers.touchAll() });
   const peers = new Peers(people, offers);
   new School(people, peer.id);
+  const space = new Space(peer);
 
   peer.addEventListener('state', ({ detail }) => noteState(detail.state));
   peer.addEventListener('error', ({ detail }) => noteError(detail, people));
@@ -50,7 +52,7 @@ async function start(peer) {
   showSelf(peer.id);
   sharing.allow({ namespace, people, library });
 
-  await Promise.all([library.load(), people.refresh()]);
+  await Promise.all([library.load(), people.refresh(), space.update()]);
   // Where there are no service workers contents are saved all the same, but not shown.
   peer.serve().then(() => library.giveAddresses(), () => {});
   new LinkPanel({ people, library, namespace });

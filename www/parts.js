@@ -8,7 +8,7 @@ import { nameOf } from './names.js';
 /**
  * What a row knows of a content; before a holder has told, that is its key alone.
  *
- * @typedef {{ key?: string, name?: string, size?: number, type?: string }} Described
+ * @typedef {{ key?: string, name?: string, size?: number, type?: string, pinned?: boolean }} Described
  */
 
 /**

@@ -25,7 +25,7 @@ export const STATUS = {
  * @type {Record<string, string>}
  */
 const REASONS = {
-  'quota': 'The disk space this browser gives to the page is used up.',
+  'quota': 'There is no room left for it in this browser.',
   'store-failed': 'This browser\u2019s store failed.',
   'not-held': 'It is no longer held here.',
   'engine-crashed': 'The engine stopped.',
@@ -97,8 +97,8 @@ function waitingWords(progress, { others, holders, offline }) {
   switch (progress.reason) {
     case 'quota':
       return {
-        title: 'Waiting: the disk is full',
-        text: `${kept}Remove something held here or free space on the disk; it goes on by itself.`,
+        title: 'Waiting: there is no room',
+        text: `${kept}Remove or unpin something held here, or free space on the disk; it goes on by itself.`,
         tone: 'stop',
       };
     case 'unreachable':
@@ -147,7 +147,7 @@ function waitingWords(progress, { others, holders, offline }) {
 export function failureWords(kind, error) {
   const title = kind === 'publish' ? 'Not shared' : 'Not fetched';
   if (error.code === 'quota') {
-    return { title: `${title}: the disk is full`, text: 'Remove something held here or free space on the disk, then try again.', tone: 'stop' };
+    return { title: `${title}: there is no room`, text: 'Remove or unpin something held here, or free space on the disk, then try again.', tone: 'stop' };
   }
   return { title, text: reason(error, kind), tone: 'stop' };
 }
@@ -271,6 +271,43 @@ export function nothingHeldWords(isKept) {
     ? 'What you share and what you fetch stays in this browser. It is here again when you come back.'
     : 'What you share and what you fetch stays in this tab, until it is closed or reloaded.';
   return { title: 'Nothing is held here yet', text };
+}
+
+/**
+ * How much is held, of what.
+ *
+ * @param {import('./shoal/index.js').StorageUse} use
+ */
+export function spaceWords({ held, limit }) {
+  return `${bytes(held)} of ${bytes(limit)} used`;
+}
+
+/**
+ * Whether the browser keeps what is held.
+ *
+ * @param {boolean} isKept
+ * @param {boolean} wasRefused a person or the browser has just said no
+ */
+export function keepWords(isKept, wasRefused) {
+  if (isKept) return 'This browser keeps it until you remove it.';
+  if (wasRefused) return 'This browser does not promise to keep it when the disk is full.';
+  return 'This browser may delete it when the disk is full.';
+}
+
+/** What the person is asked before everything that is not pinned goes. */
+export function clearWords() {
+  return {
+    title: 'Clear what is not pinned?',
+    text: 'It is deleted here and no longer offered, in all namespaces of this site. What is pinned stays, and so does what is being fetched, read or sent to a peer.',
+  };
+}
+
+/**
+ * @param {string} name
+ * @param {boolean} isPinned
+ */
+export function pinWords(name, isPinned) {
+  return isPinned ? `${name} is pinned: it stays when room is needed.` : `${name} is no longer pinned: it may go when room is needed.`;
 }
 
 /**

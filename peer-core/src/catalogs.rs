@@ -78,6 +78,11 @@ impl OwnCatalog {
         self.dirty && self.signing.is_none()
     }
 
+    /// Whether the last head that was signed says what is held, or none can.
+    pub(crate) fn is_told(&self) -> bool {
+        !self.dirty && self.signing.is_none()
+    }
+
     /// Makes the next head and returns its payload for signing.
     pub(crate) fn prepare(&mut self, now: Timestamp, entries: &[Entry]) -> Option<String> {
         self.dirty = false;

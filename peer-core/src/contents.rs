@@ -92,6 +92,7 @@ pub(crate) fn describe(stored: &StoredContent) -> Content {
         key: stored.key,
         size: stored.size.bytes(),
         held: held_bytes(stored.size, &stored.held),
+        pinned: stored.pinned,
         metadata: stored.metadata.clone(),
     }
 }

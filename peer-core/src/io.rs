@@ -19,6 +19,7 @@ use shoal_protocol::{
     rendezvous::IceServer,
     signal::{Description, Fingerprint},
     signed::Kind,
+    time::UnixMillis,
 };
 use std::{ops::Range, time::Duration};
 
@@ -125,6 +126,13 @@ pub enum Input {
     /// The network changed or the page was shown again: connect now, do not wait, and find out
     /// which links still work.
     Wake,
+    /// A content is to go to make room: it is withdrawn, which ends in
+    /// [`Output::Withdrawn`], and then deleted from the store by who asked.
+    Withdraw(ContentKey),
+    /// A content was pinned or let go, in this namespace or another.
+    Pinned(ContentKey, bool),
+    /// There may be room in the store again.
+    Room,
 }
 
 /// What a driver says of a link it was told to open.
@@ -252,6 +260,9 @@ pub enum Output {
     },
     /// Something the page may want to know.
     Event(Event),
+    /// A content that was to be withdrawn is offered no more: the catalog without it is signed
+    /// and told. It may be deleted.
+    Withdrawn(ContentKey),
 }
 
 /// A content as the store has it.
@@ -269,6 +280,10 @@ pub struct StoredContent {
     pub held: Bits,
     /// Whether it is to be fetched until it is complete.
     pub wanted: bool,
+    /// Whether it stays when room is needed.
+    pub pinned: bool,
+    /// When it was last read, served, fetched or published, as far as that is noted.
+    pub used: UnixMillis,
 }
 
 /// What a store can be asked.
@@ -285,6 +300,8 @@ pub enum StoreRequest {
     PutChunks {
         /// Where.
         slot: Slot,
+        /// Size of the content they are of.
+        size: ContentSize,
         /// The chunks.
         chunks: Vec<VerifiedChunk>,
     },
@@ -304,7 +321,8 @@ pub enum StoreRequest {
     },
     /// Records a content and shares it in the node's namespace. If the store knows the
     /// content already, its record stays and gains the namespace, unless the new one is
-    /// complete and the old one is not; the chunks of the slot that loses are deleted.
+    /// complete and the old one is not; the chunks of the slot that loses are deleted. It is
+    /// pinned if either is, and a proof that is not empty replaces the one that was there.
     /// Answered `Content` with the record that holds now.
     PutContent {
         /// The record.
@@ -345,6 +363,20 @@ pub enum StoreRequest {
     DropSlot {
         /// The slot.
         slot: Slot,
+    },
+    /// Changes whether a content stays when room is needed. Answered `Done`.
+    SetPinned {
+        /// The content.
+        key: ContentKey,
+        /// The new value.
+        pinned: bool,
+    },
+    /// Notes when contents were last used. Answered `Done`.
+    SetUsed(Vec<(ContentKey, UnixMillis)>),
+    /// Deletes a content, in whatever namespaces it is. Answered `Done`.
+    DropContent {
+        /// The content.
+        key: ContentKey,
     },
 }
 
@@ -388,6 +420,8 @@ pub enum Command {
         size: u64,
         /// What is said of it.
         metadata: Metadata,
+        /// Whether it stays when room is needed.
+        pinned: bool,
     },
     /// Fetches a content. Answered `Content` when size and name are known; bytes follow.
     Fetch {
@@ -400,6 +434,8 @@ pub enum Command {
         /// Fetches only what is read, and some ahead of it. One that runs and is to fetch all
         /// goes on with that.
         on_demand: bool,
+        /// Pins it; `false` leaves it as it is.
+        pinned: bool,
     },
     /// Lets a fetch rest: nothing is asked for until it is resumed, also after the store
     /// was closed. Answered `Done`.
@@ -444,6 +480,13 @@ pub enum Command {
     Remove {
         /// The content.
         key: ContentKey,
+    },
+    /// Has a content stay when room is needed, or lets it go then. Answered `Done`.
+    Pin {
+        /// The content.
+        key: ContentKey,
+        /// Whether it stays.
+        pinned: bool,
     },
     /// Lists the peers known. Answered `Peers`.
     Peers,
@@ -494,6 +537,8 @@ pub enum Answer {
     Held(Vec<(u32, u32)>),
     /// Peers.
     Peers(Vec<PeerInfo>),
+    /// What the store holds and may hold.
+    Storage(Storage),
     /// Bytes of a chunk; the driver hands them over without serialising.
     #[serde(skip)]
     Bytes(Vec<u8>),
@@ -508,9 +553,20 @@ pub struct Content {
     pub size: u64,
     /// Bytes held: of a peer's catalog, `size` or, for what it holds in part, 0.
     pub held: u64,
+    /// Whether it stays here when room is needed.
+    pub pinned: bool,
     /// What is said of it.
     #[serde(flatten)]
     pub metadata: Metadata,
+}
+
+/// What a store holds and may hold: see [`crate::Space`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Storage {
+    /// Bytes of contents, those on their way included.
+    pub held: u64,
+    /// Most bytes of them.
+    pub limit: u64,
 }
 
 /// A peer as the API shows it.
@@ -704,6 +760,8 @@ pub enum Event {
         /// What.
         error: Error,
     },
+    /// What the store holds or may hold changed by more than a little.
+    Storage(Storage),
     /// Another engine has taken over the store: this one must stop.
     Superseded,
 }

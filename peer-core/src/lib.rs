@@ -22,10 +22,12 @@ mod rendezvous;
 mod restart;
 mod seeding;
 mod source;
+mod space;
 mod store;
 mod striping;
 mod transfers;
 mod upload;
 
 pub use node::Node;
+pub use space::{Admission, Change, Space};
 pub use store::MemoryStore;

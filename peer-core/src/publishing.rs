@@ -32,28 +32,30 @@ const MAX_WAITING: usize = 4096;
 #[derive(Default)]
 pub(crate) struct Publications {
     under_way: SortedMap<CallId, Publishing>,
-    /// Those that wait for others to end: their sizes and what is said of them.
-    waiting: VecDeque<(CallId, u64, Metadata)>,
+    /// Those that wait for others to end.
+    waiting: VecDeque<(CallId, Waiting)>,
+}
+
+/// What is to be published.
+pub(crate) struct Waiting {
+    pub(crate) size: u64,
+    pub(crate) metadata: Metadata,
+    pub(crate) pinned: bool,
 }
 
 impl Publications {
     /// Lets a publication wait for its turn.
-    pub(crate) fn wait(
-        &mut self,
-        call: CallId,
-        size: u64,
-        metadata: Metadata,
-    ) -> Result<(), Error> {
+    pub(crate) fn wait(&mut self, call: CallId, waiting: Waiting) -> Result<(), Error> {
         if self.waiting.len() >= MAX_WAITING {
             let message = "Too many contents wait to be published; wait for some of them.";
             return Err(Error::new(Code::Limit, message));
         }
-        self.waiting.push_back((call, size, metadata));
+        self.waiting.push_back((call, waiting));
         Ok(())
     }
 
     /// The next that waits, if there is room for it.
-    pub(crate) fn poll_waiting(&mut self) -> Option<(CallId, u64, Metadata)> {
+    pub(crate) fn poll_waiting(&mut self) -> Option<(CallId, Waiting)> {
         if self.under_way.len() >= MAX_PUBLISHING {
             return None;
         }
@@ -94,6 +96,7 @@ impl Publications {
 pub(crate) struct Publishing {
     pub(crate) slot: Slot,
     pub(crate) metadata: Metadata,
+    pub(crate) pinned: bool,
     publication: Option<Publication>,
     size: ContentSize,
     next: u32,
@@ -108,7 +111,12 @@ pub(crate) struct Publishing {
 }
 
 impl Publishing {
-    pub(crate) fn new(slot: Slot, size: u64, metadata: Metadata) -> Result<Self, Error> {
+    pub(crate) fn new(slot: Slot, waiting: Waiting) -> Result<Self, Error> {
+        let Waiting {
+            size,
+            metadata,
+            pinned,
+        } = waiting;
         let size = ContentSize::try_from(size)
             .map_err(|error| Error::new(Code::Limit, error.to_string()))?;
         metadata
@@ -117,6 +125,7 @@ impl Publishing {
         Ok(Self {
             slot,
             metadata,
+            pinned,
             publication: Some(Publication::new(size)),
             size,
             next: 0,

@@ -29,6 +29,14 @@ impl MemoryStore {
         self.capacity = bytes;
     }
 
+    /// Leaves a content with a proof that proves nothing.
+    #[cfg(feature = "test-hooks")]
+    pub fn damage_proof(&mut self, key: ContentKey) {
+        if let Some(record) = self.contents.get_mut(&key) {
+            record.proof.clear();
+        }
+    }
+
     /// What is held for a namespace, as [`crate::io::Config::contents`] wants it.
     pub fn contents(&self, namespace: &Namespace) -> Vec<StoredContent> {
         let shared = self
@@ -38,6 +46,15 @@ impl MemoryStore {
         shared.map(|record| record.content.clone()).collect()
     }
 
+    /// All that is held, with the namespaces in which it is shared, as
+    /// [`crate::Space::new`] wants it.
+    pub fn all(&self) -> Vec<(StoredContent, SortedSet<Namespace>)> {
+        let records = self.contents.values();
+        records
+            .map(|record| (record.content.clone(), record.namespaces.clone()))
+            .collect()
+    }
+
     /// Does what a node in `namespace` asks.
     pub fn handle(
         &mut self,
@@ -45,7 +62,7 @@ impl MemoryStore {
         request: StoreRequest,
     ) -> Result<StoreAnswer, StoreError> {
         match request {
-            StoreRequest::PutChunks { slot, chunks } => {
+            StoreRequest::PutChunks { slot, chunks, .. } => {
                 let added: u64 = chunks.iter().map(|chunk| chunk.bytes().len() as u64).sum();
                 if self
                     .capacity
@@ -78,10 +95,14 @@ impl MemoryStore {
             StoreRequest::PutContent { content, proof } => {
                 let key = content.key;
                 let mut namespaces = SortedSet::new();
-                if let Some(old) = self.contents.remove(&key) {
+                let pinned = content.pinned;
+                if let Some(mut old) = self.contents.remove(&key) {
                     namespaces = old.namespaces.clone();
+                    old.content.pinned |= pinned;
                     if content.held.is_full() && !old.content.held.is_full() {
                         self.drop_slot(old.content.slot);
+                        let pinned = old.content.pinned;
+                        let content = StoredContent { pinned, ..content };
                         self.contents.insert(
                             key,
                             Record {
@@ -93,6 +114,9 @@ impl MemoryStore {
                     } else {
                         if content.slot != old.content.slot {
                             self.drop_slot(content.slot);
+                        }
+                        if !proof.is_empty() {
+                            old.proof = proof;
                         }
                         self.contents.insert(key, old);
                     }
@@ -134,9 +158,25 @@ impl MemoryStore {
                 if let Some(record) = self.contents.get_mut(&key) {
                     record.namespaces.remove(namespace);
                     if record.namespaces.is_empty() {
-                        let slot = record.content.slot;
-                        self.contents.remove(&key);
-                        self.drop_slot(slot);
+                        self.drop_content(key);
+                    }
+                }
+                Ok(StoreAnswer::Done)
+            }
+            StoreRequest::DropContent { key } => {
+                self.drop_content(key);
+                Ok(StoreAnswer::Done)
+            }
+            StoreRequest::SetPinned { key, pinned } => {
+                if let Some(record) = self.contents.get_mut(&key) {
+                    record.content.pinned = pinned;
+                }
+                Ok(StoreAnswer::Done)
+            }
+            StoreRequest::SetUsed(uses) => {
+                for (key, used) in uses {
+                    if let Some(record) = self.contents.get_mut(&key) {
+                        record.content.used = used;
                     }
                 }
                 Ok(StoreAnswer::Done)
@@ -156,6 +196,12 @@ impl MemoryStore {
     fn drop_chunk(&mut self, slot: Slot, index: u32) {
         if let Some(old) = self.chunks.remove(&(slot, index)) {
             self.bytes -= old.len() as u64;
+        }
+    }
+
+    fn drop_content(&mut self, key: ContentKey) {
+        if let Some(record) = self.contents.remove(&key) {
+            self.drop_slot(record.content.slot);
         }
     }
 

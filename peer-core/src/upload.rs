@@ -244,6 +244,12 @@ impl Uploads {
         water / queue.map_or(1, |queue| queue.lanes.len())
     }
 
+    /// What is asked for and not yet sent.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = ContentKey> + '_ {
+        let answers = self.queues.values().flat_map(|queue| &queue.answers);
+        answers.map(|answer| answer.wanted.key)
+    }
+
     /// Whether answers to a request are waiting.
     pub(crate) fn is_asked(&self, link: LinkId, request: u32) -> bool {
         self.queues.get(&link).is_some_and(|queue| {

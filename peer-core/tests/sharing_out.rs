@@ -173,6 +173,7 @@ fn a_fetch_can_begin_paused_and_waits_with_everything() {
         priority: Priority::Auto,
         paused: true,
         on_demand: false,
+        pinned: false,
     };
     let fetch = network.call(1, fetch);
     network.run_for(Duration::from_secs(30));

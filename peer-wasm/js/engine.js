@@ -47,6 +47,15 @@ class Client {
   }
 }
 
+/** What the browser gives to the site, in bytes, where it tells. */
+async function quota() {
+  try {
+    return (await navigator.storage.estimate()).quota;
+  } catch {
+    return undefined; // Plain HTTP has no `navigator.storage`.
+  }
+}
+
 export class EngineRoom {
   /** @type {Engine | undefined} */
   #engine;
@@ -135,7 +144,7 @@ export class EngineRoom {
   async #open(store) {
     const [Engine, files] = await Promise.all([this.#load(), openFiles(store)]);
     // Nothing here may throw: it would unwind the engine's own frames.
-    const engine = await Engine.open({ store, files }, {
+    const engine = await Engine.open({ store, files, quota }, {
       toClient: (/** @type {number} */ number, /** @type {any} */ message, /** @type {Transferable[]} */ transfer) => this.#answer(number, message, transfer),
       toBroker: (/** @type {any} */ message) => this.#toPage({ type: 'broker', message }),
       superseded: () => this.#toPage({ type: 'superseded' }),

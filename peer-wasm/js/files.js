@@ -81,14 +81,14 @@ class Files {
   /** @param {string} slot */
   async #openFile(slot) {
     if (!('FileSystemSyncAccessHandle' in globalThis)) return false;
-    const file = /** @type {{ createSyncAccessHandle(): Promise<SyncAccessHandle> }} */ (
-      /** @type {unknown} */ (await this.#folder.getFileHandle(slot, { create: true }))
-    );
     let handle;
     try {
+      const file = /** @type {{ createSyncAccessHandle(): Promise<SyncAccessHandle> }} */ (
+        /** @type {unknown} */ (await this.#folder.getFileHandle(slot, { create: true }))
+      );
       handle = await file.createSyncAccessHandle();
     } catch {
-      return false; // Another engine has it.
+      return false; // Another engine has it, or somebody deleted the folder.
     }
     if (this.#isClosed) {
       handle.close();
@@ -140,9 +140,15 @@ class Files {
    * @param {number} length
    */
   async readShared(slot, at, length) {
-    const handle = await this.#folder.getFileHandle(slot);
-    const file = await handle.getFile();
-    return new Uint8Array(await file.slice(at, at + length).arrayBuffer());
+    try {
+      const handle = await this.#folder.getFileHandle(slot);
+      const file = await handle.getFile();
+      return new Uint8Array(await file.slice(at, at + length).arrayBuffer());
+    } catch (error) {
+      // Somebody deleted it.
+      if (isMissing(error)) return new Uint8Array();
+      throw error;
+    }
   }
 
   /**
@@ -183,4 +189,9 @@ class Files {
     this.#open.get(slot)?.handle.close();
     this.#open.delete(slot);
   }
+}
+
+/** @param {unknown} error */
+function isMissing(error) {
+  return error instanceof DOMException && error.name === 'NotFoundError';
 }

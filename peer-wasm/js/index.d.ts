@@ -33,7 +33,7 @@ export type Code =
   | 'not-held'
   /** No holder was found in the time that was given. */
   | 'timeout'
-  /** There is no room in this site's storage. What is held stays. */
+  /** There is no room: the store holds what it may (`storageLimit`), or the browser gives no more. */
   | 'quota'
   /** The store does not work. */
   | 'store-failed'
@@ -97,6 +97,8 @@ export interface Content extends Metadata {
   size: number;
   /** Bytes held: of what another peer offers, `size` or, if it holds it in part, 0. */
   held: number;
+  /** Whether it stays here when room is needed; of what another peer offers, `false`. */
+  pinned: boolean;
 }
 
 /** How far a fetch or a publication is. */
@@ -168,6 +170,20 @@ export interface OpenOptions extends Limits {
    * that ends with the peer, as it always is on plain-HTTP origins other than localhost.
    */
   store?: string | false;
+  /**
+   * Most bytes of contents that the store may hold, those of all namespaces together. When
+   * more is needed the contents go that were used least recently (read here, served,
+   * fetched or published), whether their namespaces are open or not. Never goes what is
+   * pinned, being fetched (paused or not), or was used in the last half minute, and nothing
+   * goes for what would not fit as a whole. Where nothing may go, fetches wait and
+   * publications are rejected with `quota`. Of all who share the store the first to say a
+   * limit is heard; `storage.setLimit()` changes it.
+   *
+   * Default: half of the site's quota, as the browser states it, and no less than is held;
+   * the other half is for the site itself and for what a database needs besides its
+   * contents. In memory, or where the browser states no quota, 256 MiB.
+   */
+  storageLimit?: number;
   /** Default: what the rendezvous says. `turn:` and `turns:` need an account. */
   iceServers?: RTCIceServer[];
   /** `false`: runs the engine in the page instead of a worker. Default `true`. */
@@ -186,6 +202,8 @@ export interface OpenOptions extends Limits {
 }
 
 export interface PublishOptions extends Metadata {
+  /** Whether it stays when room is needed. Default `true`: what is one's own goes only when one says so. */
+  pinned?: boolean;
   /** Ends the publication; nothing of it is kept, unless all of it is stored already. */
   signal?: AbortSignal;
   onprogress?(progress: Progress): void;
@@ -205,8 +223,60 @@ export interface FetchOptions {
    * that. Default `false`.
    */
   onDemand?: boolean;
+  /** `true` pins it, so that it stays when room is needed. Default: as it is. */
+  pinned?: boolean;
   /** From the search on, unlike the event `progress` of the transfer. */
   onprogress?(progress: Progress): void;
+}
+
+/** What a store holds and may hold, in bytes. */
+export interface StorageUse {
+  /** Contents of all namespaces, in full or in part. */
+  held: number;
+  /** Most bytes of them. */
+  limit: number;
+}
+
+export interface StorageEstimate extends StorageUse {
+  /** What the site uses in all, as far as the browser tells. Nothing is told over plain HTTP. */
+  usage?: number;
+  /** What the browser gives to the site, as far as it tells. */
+  quota?: number;
+  /** Whether the browser keeps it also when the disk is full. */
+  persisted: boolean;
+}
+
+export interface PeerStorageEvents {
+  /** What is held changed by more than a hundredth of the limit or so, or the limit changed. */
+  change: CustomEvent<StorageUse>;
+}
+
+/** The store of a peer, in the manner of `navigator.storage`. It is one for all peers that name it. */
+export interface PeerStorage extends EventTarget {
+  estimate(): Promise<StorageEstimate>;
+  /**
+   * Asks the browser to keep the store also when the disk is full; whether it does. Firefox
+   * asks the person, Chromium decides by how the site is used, so nothing but the page calls
+   * this: at a time when the person knows why. `false` where there is nothing to keep: with
+   * `store: false`, and over plain HTTP, which has no `navigator.storage`.
+   */
+  persist(): Promise<boolean>;
+  /** Whether the browser keeps it also when the disk is full. Asks nobody. */
+  persisted(): Promise<boolean>;
+  /**
+   * Replaces `storageLimit`; without a number the default holds again. What is over it goes,
+   * as far as it may.
+   */
+  setLimit(limit?: number): Promise<void>;
+  /**
+   * Removes all contents, of all namespaces, that are neither pinned nor in use: being
+   * fetched, read, or sent to a peer.
+   */
+  clear(): Promise<void>;
+  addEventListener<T extends keyof PeerStorageEvents>(type: T, listener: (this: PeerStorage, event: PeerStorageEvents[T]) => void, options?: boolean | AddEventListenerOptions): void;
+  addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
+  removeEventListener<T extends keyof PeerStorageEvents>(type: T, listener: (this: PeerStorage, event: PeerStorageEvents[T]) => void, options?: boolean | EventListenerOptions): void;
+  removeEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | EventListenerOptions): void;
 }
 
 export interface PeerInfo {
@@ -300,7 +370,7 @@ export interface PeerEvents {
   'peer-leave': CustomEvent<{ peer: PeerId }>;
   /** What a peer offers changed; see `catalog()`. */
   catalog: CustomEvent<{ peer: PeerId }>;
-  /** What is held here changed. */
+  /** What is held or pinned here changed. */
   content: CustomEvent<{ content: Content; removed: boolean }>;
   /** Something is fetched that was not asked for here: in another tab, before the page was
    *  last closed, or by `replicate`. */
@@ -317,8 +387,10 @@ export class Peer extends EventTarget {
   /** Changes only where the store is in memory and the engine had to be started again. */
   readonly id: PeerId;
   readonly state: State;
+  /** What the store holds and may hold. */
+  readonly storage: PeerStorage;
   /**
-   * Shares bytes with the namespace, until they are removed. A file's name and type are
+   * Shares bytes with the namespace, until they are removed; they are pinned. A file's name and type are
    * taken over unless others are given.
    */
   publish(data: Blob | ArrayBuffer | Uint8Array | string, options?: PublishOptions): Promise<Content>;
@@ -335,6 +407,10 @@ export class Peer extends EventTarget {
   contents(): Promise<Content[]>;
   /** Stops sharing a content and deletes it. */
   remove(key: Key): Promise<void>;
+  /** Has a content stay when room is needed, whatever namespace needs it. */
+  pin(key: Key): Promise<void>;
+  /** Lets a content go when room is needed and others were used since. */
+  unpin(key: Key): Promise<void>;
   /** Replaces the limits it was opened with; what is left out has none. */
   setLimits(limits: Limits): Promise<void>;
   /**

@@ -44,6 +44,7 @@ export function readOptions(options) {
       syncInterval,
       replicate: readReplicate(replicate),
       ...readLimits(options),
+      storageLimit: readStorageLimit(options.storageLimit),
     },
     store,
     useWorker: worker,
@@ -62,6 +63,17 @@ export function readLimits(limits) {
   checkPositive('downloadLimit', downloadLimit, 'bytes a second');
   checkPositive('uploadSlots', uploadSlots, 'peers');
   return { uploadLimit: uploadLimit ?? null, downloadLimit: downloadLimit ?? null, uploadSlots: uploadSlots ?? null };
+}
+
+/**
+ * How much the store may hold; `null`: the usual share.
+ *
+ * @param {number} [limit]
+ * @returns {number | null}
+ */
+export function readStorageLimit(limit) {
+  checkPositive('storageLimit', limit, 'bytes');
+  return limit ?? null;
 }
 
 /**
@@ -117,10 +129,10 @@ export function readRange(range, size) {
   return { start, end };
 }
 
-/** @param {unknown} value @param {string} name */
-export function readFlag(value, name) {
+/** @param {unknown} value @param {string} name @param {boolean} [usual] */
+export function readFlag(value, name, usual = false) {
   if (value !== undefined && typeof value !== 'boolean') throw invalid(`\`${name}\` is neither true nor false`);
-  return value ?? false;
+  return value ?? usual;
 }
 
 /** @param {unknown} signal */

@@ -3,9 +3,10 @@
 import { Connection } from './connection.js';
 import { ShoalError, fromPlain } from './errors.js';
 import {
-  checkCallback, checkSignal, checkSupport, readCallOptions, readData, readFlag, readKey, readLimits, readMetadata, readOptions, readPriority,
-  readTimeout,
+  checkCallback, checkSignal, checkSupport, readCallOptions, readData, readFlag, readKey, readLimits, readMetadata, readOptions,
+  readPriority, readTimeout,
 } from './options.js';
+import { PeerStorage } from './storage.js';
 import { Tab } from './tab.js';
 import { Transfer } from './transfer.js';
 
@@ -30,6 +31,7 @@ export class Peer extends EventTarget {
   /** @type {import('./index.js').State} */
   #state = 'connecting';
   #connection;
+  #storage;
   #leave;
   /** Settles with the first answer of an engine. */
   #opened = /** @type {PromiseWithResolvers<void>} */ ({});
@@ -79,13 +81,15 @@ export class Peer extends EventTarget {
     const { engine, store, useWorker } = options;
     this.#opened.promise = new Promise((resolve, reject) => Object.assign(this.#opened, { resolve, reject }));
     this.#connection = new Connection(engine, {
-      attached: ({ id, state }) => {
+      attached: ({ id, state, damaged = [] }) => {
         this.#id = id;
         // What the engine before stored last may not have been heard.
         if (this.#isOpen) this.#transfers.forEach((running, key) => running.forEach((control) => this.#tellHeld(key, control)));
         this.#isOpen = true;
         this.#changeState(state);
         this.#opened.resolve();
+        // Later, when who waits for the peer listens.
+        setTimeout(() => damaged.forEach((key) => this.#say('error', damage(key))));
       },
       refused: (error) => {
         if (this.#isOpen) this.#say('error', error);
@@ -98,6 +102,7 @@ export class Peer extends EventTarget {
       },
       event: (message) => this.#hear(message),
     });
+    this.#storage = new PeerStorage(this.#connection, store !== false && isSecureContext);
     this.#leave = Tab.enter(this.#connection, { store, useWorker });
   }
 
@@ -107,6 +112,10 @@ export class Peer extends EventTarget {
 
   get state() {
     return this.#state;
+  }
+
+  get storage() {
+    return this.#storage;
   }
 
   /**
@@ -119,7 +128,7 @@ export class Peer extends EventTarget {
     const { signal, onprogress } = said;
     checkSignal(signal);
     checkCallback(onprogress, 'onprogress');
-    const args = { data: readData(data), metadata: readMetadata(said, data) };
+    const args = { data: readData(data), metadata: readMetadata(said, data), pinned: readFlag(said.pinned, 'pinned', true) };
     return this.#connection.call('publish', args, { signal, onprogress: onprogress && guarded(onprogress) });
   }
 
@@ -129,9 +138,9 @@ export class Peer extends EventTarget {
    * @returns {Promise<Transfer>}
    */
   async fetch(key, options) {
-    const { signal, onprogress, timeout, priority, onDemand } = readCallOptions(options);
+    const { signal, onprogress, timeout, priority, pinned, onDemand } = readCallOptions(options);
     readKey(key);
-    const args = { key, priority: readPriority(priority), paused: false, onDemand: readFlag(onDemand, 'onDemand') };
+    const args = { key, priority: readPriority(priority), paused: false, pinned: readFlag(pinned, 'pinned'), onDemand: readFlag(onDemand, 'onDemand') };
     checkSignal(signal);
     checkCallback(onprogress, 'onprogress');
     const patience = readTimeout(timeout);
@@ -201,6 +210,16 @@ export class Peer extends EventTarget {
     await this.#connection.call('remove', { key: readKey(key) });
   }
 
+  /** @param {string} key */
+  async pin(key) {
+    await this.#connection.call('pin', { key: readKey(key), pinned: true });
+  }
+
+  /** @param {string} key */
+  async unpin(key) {
+    await this.#connection.call('pin', { key: readKey(key), pinned: false });
+  }
+
   /** @param {import('./index.js').Limits} limits */
   async setLimits(limits) {
     const read = readLimits(limits);
@@ -257,6 +276,7 @@ export class Peer extends EventTarget {
     else if (event === 'chunk') this.#transfers.get(detail.key)?.forEach((control) => control.chunk(detail.index, detail.peer));
     else if (event === 'error') this.#say('error', fromPlain(detail.error));
     else if (event === 'content') this.#contentChanged(detail);
+    else if (event === 'storage') this.#storage.dispatchEvent(new CustomEvent('change', { detail }));
     else if (event === 'peer-join' || event === 'peer-leave' || event === 'catalog') this.#say(event, detail);
   }
 
@@ -393,6 +413,11 @@ export class Peer extends EventTarget {
 
 function closed() {
   return new ShoalError('closed', 'The peer is closed.');
+}
+
+/** @param {string} key */
+function damage(key) {
+  return new ShoalError('store-failed', `The record of ${key} in the store is damaged, and was dropped. Fetch or publish the content again; all others are held.`);
 }
 
 /**

@@ -24,6 +24,8 @@ pub struct AttachOptions {
     pub sync_interval: Duration,
     pub replicate: Option<Replicate>,
     pub limits: Limits,
+    /// Bytes that the store may hold.
+    pub storage_limit: Option<u64>,
 }
 
 impl AttachOptions {
@@ -63,6 +65,7 @@ impl AttachOptions {
                 .map(|rule| parse(rule, "replicate"))
                 .transpose()?,
             limits: limits(options)?,
+            storage_limit: storage_limit(options)?,
         })
     }
 }
@@ -74,6 +77,16 @@ fn limits(options: &JsValue) -> Result<Limits, Error> {
         download: number(options, "downloadLimit", "a number of bytes a second")?,
         upload_slots: slots.map(|slots| slots.min(u32::MAX.into()) as u32),
     })
+}
+
+/// How much the store may hold; infinity is as much as there is.
+fn storage_limit(options: &JsValue) -> Result<Option<u64>, Error> {
+    match get(options, "storageLimit").map(|limit| limit.as_f64()) {
+        None => Ok(None),
+        // Casting saturates.
+        Some(Some(limit)) if limit > 0.0 => Ok(Some(limit as u64)),
+        _ => Err(invalid("`storageLimit` is not a number of bytes")),
+    }
 }
 
 /// A limit; infinity is none.
@@ -108,8 +121,26 @@ fn ice_servers(options: &JsValue) -> Result<Option<Vec<IceServer>>, Error> {
     servers.iter().map(one).collect::<Result<_, _>>().map(Some)
 }
 
-/// Reads a call: the command, and what it publishes.
-pub fn read(call: &str, args: &JsValue) -> Result<(Command, Option<Source>), Error> {
+/// What a client asks for.
+pub enum Call {
+    /// Of a node; with what it publishes.
+    Command(Command, Option<Source>),
+    /// Of the store.
+    Storage(StorageChange),
+}
+
+/// What is to change in what the store holds or may hold.
+pub enum StorageChange {
+    /// Nothing.
+    None,
+    /// The limit; `None`: the usual one.
+    Limit(Option<u64>),
+    /// What is neither pinned nor in use goes.
+    Clear,
+}
+
+/// Reads a call.
+pub fn read(call: &str, args: &JsValue) -> Result<Call, Error> {
     let command = match call {
         "publish" => {
             let source = get(args, "data").as_ref().and_then(Source::new);
@@ -120,14 +151,16 @@ pub fn read(call: &str, args: &JsValue) -> Result<(Command, Option<Source>), Err
             let command = Command::Publish {
                 size: source.size(),
                 metadata: metadata.transpose()?.unwrap_or_default(),
+                pinned: flag(args, "pinned"),
             };
-            return Ok((command, Some(source)));
+            return Ok(Call::Command(command, Some(source)));
         }
         "fetch" => Command::Fetch {
             key: key(args)?,
             priority: priority(args)?,
-            paused: is_set(args, "paused"),
-            on_demand: is_set(args, "onDemand"),
+            paused: flag(args, "paused"),
+            pinned: flag(args, "pinned"),
+            on_demand: flag(args, "onDemand"),
         },
         "pause" => Command::Pause { key: key(args)? },
         "resume" => Command::Resume { key: key(args)? },
@@ -142,6 +175,13 @@ pub fn read(call: &str, args: &JsValue) -> Result<(Command, Option<Source>), Err
             index: index(args)?,
         },
         "held" => Command::Held { key: key(args)? },
+        "pin" => Command::Pin {
+            key: key(args)?,
+            pinned: flag(args, "pinned"),
+        },
+        "storage" => return Ok(Call::Storage(StorageChange::None)),
+        "limitStorage" => return Ok(Call::Storage(StorageChange::Limit(storage_limit(args)?))),
+        "clear" => return Ok(Call::Storage(StorageChange::Clear)),
         "contents" => Command::Contents,
         "remove" => Command::Remove { key: key(args)? },
         "peers" => Command::Peers,
@@ -154,7 +194,7 @@ pub fn read(call: &str, args: &JsValue) -> Result<(Command, Option<Source>), Err
         }
         _ => return Err(invalid(format!("there is no call `{call}`"))),
     };
-    Ok((command, None))
+    Ok(Call::Command(command, None))
 }
 
 fn key(args: &JsValue) -> Result<ContentKey, Error> {
@@ -163,13 +203,13 @@ fn key(args: &JsValue) -> Result<ContentKey, Error> {
         .ok_or_else(|| Error::new(Code::InvalidKey, "not a content key (bafkr4i…)"))
 }
 
+fn flag(args: &JsValue, name: &str) -> bool {
+    get(args, name).is_some_and(|flag| flag.is_truthy())
+}
+
 fn priority(args: &JsValue) -> Result<Priority, Error> {
     let priority = get(args, "priority").map(|priority| parse(priority, "priority"));
     Ok(priority.transpose()?.unwrap_or_default())
-}
-
-fn is_set(args: &JsValue, name: &str) -> bool {
-    get(args, name).is_some_and(|value| value.is_truthy())
 }
 
 fn index(args: &JsValue) -> Result<u32, Error> {

@@ -7,13 +7,13 @@
 
 use crate::{
     broker::{FromBroker, ToBroker},
+    budget::Budget,
     calls::AttachOptions,
     channels::{ChannelEvent, Channels},
     clock::{Alarm, Clock},
     identity::Identity,
     rendezvous::{Socket, SocketEvent},
     source::Source,
-    store::Store,
 };
 use shoal_peer_core::{
     Node,
@@ -23,10 +23,11 @@ use shoal_peer_core::{
     },
 };
 use shoal_protocol::{
+    content::ContentKey,
     id::{LinkId, Signature},
     namespace::Namespace,
     rendezvous::IceServer,
-    sorted::SortedMap,
+    sorted::{SortedMap, SortedSet},
     time::Timestamp,
 };
 use std::{
@@ -34,6 +35,7 @@ use std::{
     collections::VecDeque,
     rc::{Rc, Weak},
 };
+use tokio::sync::oneshot;
 use wasm_bindgen_futures::spawn_local;
 
 /// What a driver has for others.
@@ -49,9 +51,9 @@ pub enum Outward {
 /// What all drivers of an engine share.
 pub struct Shared {
     /// Tells the time.
-    pub clock: Clock,
+    pub clock: Rc<Clock>,
     /// Holds the contents.
-    pub store: Store,
+    pub budget: Budget,
     /// Signs.
     pub identity: Identity,
 }
@@ -74,6 +76,8 @@ pub struct Driver {
     links: RefCell<SortedMap<LinkId, Option<Rc<Channels>>>>,
     sources: RefCell<SortedMap<CallId, Source>>,
     state: Cell<PeerState>,
+    /// Who waits for contents to be withdrawn.
+    withdrawing: RefCell<Vec<(ContentKey, oneshot::Sender<()>)>>,
 }
 
 impl Driver {
@@ -102,14 +106,18 @@ impl Driver {
             links: RefCell::default(),
             sources: RefCell::default(),
             state: Cell::new(state),
+            withdrawing: RefCell::default(),
         })
     }
 
     /// Reads what the store holds and lets the node run.
     pub async fn start(&self, options: AttachOptions, seed: [u8; 32]) -> Result<(), StoreError> {
         let now = self.now().unix_millis();
-        let epoch = self.shared.store.claim_epoch(now).await?;
-        let contents = self.shared.store.contents(&self.namespace).await?;
+        // Before the contents are read: of what goes meanwhile it is told.
+        self.shared.budget.add(self.me.clone());
+        let store = &self.shared.budget.store;
+        let epoch = store.claim_epoch(now).await?;
+        let contents = store.contents(Some(&self.namespace)).await?;
         if self.is_shut.get() {
             return Ok(());
         }
@@ -123,7 +131,7 @@ impl Driver {
             sync_interval: options.sync_interval,
             replicate: options.replicate,
             limits: options.limits,
-            contents,
+            contents: contents.into_iter().map(|(content, _)| content).collect(),
         };
         *self.node.borrow_mut() = Some(Node::new(self.now(), config));
         #[cfg(feature = "test-hooks")]
@@ -181,6 +189,27 @@ impl Driver {
         }
     }
 
+    /// Adds what the node uses now.
+    pub fn in_use(&self, keys: &mut SortedSet<ContentKey>) {
+        self.with_node(|node, _| keys.extend(node.in_use()));
+    }
+
+    /// Has the node withdraw a content; the receiver is done when it has, or has ended.
+    pub fn withdraw(&self, key: ContentKey) -> Option<oneshot::Receiver<()>> {
+        if self.is_shut.get() {
+            return None;
+        }
+        let (say, said) = oneshot::channel();
+        self.withdrawing.borrow_mut().push((key, say));
+        self.feed(Input::Withdraw(key));
+        Some(said)
+    }
+
+    /// Tells the clients something that is not the node's.
+    pub fn tell_client(&self, event: Event) {
+        (self.outward)(Outward::Event(event));
+    }
+
     /// Takes in something that happened.
     pub fn feed(&self, input: Input) {
         if !self.is_shut.get() {
@@ -198,6 +227,7 @@ impl Driver {
         drop(self.socket.take());
         drop(self.inputs.take());
         drop(self.sources.take());
+        drop(self.withdrawing.take());
         for (link, channels) in self.links.take() {
             drop(channels);
             (self.outward)(Outward::Broker(ToBroker::Close { link }));
@@ -340,7 +370,7 @@ impl Driver {
                 let shared = Rc::clone(&self.shared);
                 let namespace = self.namespace.clone();
                 self.spawn(async move {
-                    Input::Stored(op, shared.store.handle(&namespace, request).await)
+                    Input::Stored(op, shared.budget.handle(&namespace, request).await)
                 });
             }
             Output::ReadSource { op, call, range } => {
@@ -364,6 +394,10 @@ impl Driver {
                     self.state.set(*state);
                 }
                 (self.outward)(Outward::Event(event));
+            }
+            Output::Withdrawn(key) => {
+                let mut withdrawing = self.withdrawing.borrow_mut();
+                withdrawing.retain(|(of, _)| *of != key);
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use crate::{
     broker::{self, ToBroker},
-    calls::{self, AttachOptions},
+    budget::{Budget, quota_of},
+    calls::{self, AttachOptions, Call, StorageChange},
     clock::Clock,
     driver::{Driver, Outward, Shared},
     errors::{invalid, of_store, with_code},
@@ -20,7 +21,7 @@ use std::{
 };
 use tokio::sync::oneshot;
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
-use wasm_bindgen_futures::{JsFuture, future_to_promise};
+use wasm_bindgen_futures::{JsFuture, future_to_promise, spawn_local};
 
 #[wasm_bindgen(typescript_custom_section)]
 const TYPES: &str = r#"
@@ -41,6 +42,8 @@ export interface AttachOptions {
   /** Milliseconds; default 30000. */
   syncInterval?: number | null;
   replicate?: { match?: { type?: string; keywords?: string[]; peer?: string }; budget: number } | null;
+  /** Bytes; of the whole store. Holds unless one was chosen before. */
+  storageLimit?: number | null;
   /** Bytes a second. */
   uploadLimit?: number | null;
   /** Bytes a second. */
@@ -109,10 +112,13 @@ enum Caller {
 #[wasm_bindgen]
 impl Engine {
     /// Opens the store, which takes it from any other engine, and loads the identity or
-    /// makes one. With `files` (`js/files.js`) the bytes of chunks go there. Rejects with an
-    /// `Error` that has a `code`.
+    /// makes one. With `files` (`js/files.js`) the bytes of chunks go there; `quota` tells what
+    /// the browser gives to the site, in bytes. Rejects with an `Error` that has a `code`.
     pub async fn open(
-        #[wasm_bindgen(unchecked_param_type = "{ store: string | false, files?: object }")] options: JsValue,
+        #[wasm_bindgen(
+            unchecked_param_type = "{ store: string | false, files?: object, quota?: () => Promise<number | undefined> }"
+        )]
+        options: JsValue,
         host: Host,
     ) -> Result<Engine, JsValue> {
         let unsupported = |what: &str| with_code("unsupported", what);
@@ -145,9 +151,13 @@ impl Engine {
                 made
             }
         };
+        // Memory has no quota.
+        let quota = quota_of(&options).filter(|_| name.is_string());
+        let clock = Rc::new(clock);
+        let budget = Budget::new(store, Rc::clone(&clock), quota).await;
         let shared = Rc::new(Shared {
             clock,
-            store,
+            budget: budget.map_err(|e| of_store(&e))?,
             identity,
         });
         let inner = Rc::new_cyclic(|me| Inner {
@@ -171,8 +181,11 @@ impl Engine {
         self.inner.shared.identity.peer().to_string()
     }
 
-    /// Gives a client a node. Resolves when the node runs, online or not.
-    #[wasm_bindgen(unchecked_return_type = "Promise<{ id: string, state: string }>")]
+    /// Gives a client a node. Resolves when the node runs, online or not; `damaged` names what
+    /// could not be read when the store was opened, once.
+    #[wasm_bindgen(
+        unchecked_return_type = "Promise<{ id: string, state: string, damaged: string[] }>"
+    )]
     pub fn attach(
         &self,
         client: u32,
@@ -237,6 +250,7 @@ impl Inner {
         if self.clients.borrow().contains_key(&client) {
             return Err(to_error(&invalid("this client is attached already")));
         }
+        let storage_limit = options.storage_limit;
         let network = self.network(options)?;
         self.clients
             .borrow_mut()
@@ -255,7 +269,12 @@ impl Inner {
             network.driver.shut();
             return Err(error);
         }
+        if let Some(limit) = storage_limit {
+            self.shared.budget.suggest_limit(limit).await;
+        }
         let attached = Object::new();
+        let damaged = self.shared.budget.store.take_damaged();
+        Reflect::set(&attached, &"damaged".into(), &to_js(&damaged)?)?;
         let state = serde_wasm_bindgen::to_value(&network.driver.state())?;
         Reflect::set(&attached, &"id".into(), &self.peer().into())?;
         Reflect::set(&attached, &"state".into(), &state)?;
@@ -356,7 +375,8 @@ impl Inner {
             return self.answer(client, id, Err(closed));
         };
         match calls::read(call, args) {
-            Ok((command, source)) => {
+            Ok(Call::Storage(change)) => self.storage(client, id, change),
+            Ok(Call::Command(command, source)) => {
                 let call = self.next_call();
                 let caller = Caller::Client(client, id);
                 self.calls.borrow_mut().insert(call, caller);
@@ -364,6 +384,23 @@ impl Inner {
             }
             Err(error) => self.answer(client, id, Err(error)),
         }
+    }
+
+    /// Changes what the store holds or may hold, and answers with that.
+    fn storage(&self, client: u32, id: f64, change: StorageChange) {
+        let Some(inner) = self.me.upgrade() else {
+            return;
+        };
+        spawn_local(async move {
+            let budget = &inner.shared.budget;
+            match change {
+                StorageChange::None => {}
+                StorageChange::Limit(limit) => budget.set_limit(limit).await,
+                StorageChange::Clear => budget.clear().await,
+            }
+            let storage = budget.storage().await;
+            inner.answer(client, id, Ok(Answer::Storage(storage)));
+        });
     }
 
     fn abort(&self, client: u32, id: f64) {
@@ -493,7 +530,7 @@ impl Inner {
             // Ends when the sender is dropped, which is the same.
             let _ = end.await;
         }
-        self.shared.store.close();
+        self.shared.budget.close().await;
     }
 }
 

@@ -2,12 +2,13 @@
 // its documentation has it, and uses the types must refuse.
 
 import { Peer, ShoalError, Transfer } from 'shoal';
-import type { Code, Content, Key, OpenOptions, PeerId, Progress } from 'shoal';
+import type { Code, Content, Key, OpenOptions, PeerId, PeerStorage, Progress } from 'shoal';
 
 const options: OpenOptions = {
   rendezvous: new URL('https://shoal.example'),
   namespace: 'reef',
   store: false,
+  storageLimit: 1e9,
   iceServers: [{ urls: 'stun:stun.example' }],
   syncInterval: 10_000,
   replicate: { match: { type: 'image/', keywords: ['fish'] }, budget: 1e9 },
@@ -49,6 +50,17 @@ export async function look(peer: Peer): Promise<Content[]> {
     if (held < size) await peer.remove(key);
   }
   return found;
+}
+
+export async function keep(peer: Peer, key: Key): Promise<string> {
+  const { storage }: { storage: PeerStorage } = peer;
+  storage.addEventListener('change', ({ detail: { held, limit } }) => console.log(held / limit));
+  await peer.pin(key);
+  await peer.fetch(key, { pinned: true });
+  await storage.setLimit(2e9);
+  await storage.clear();
+  const { held, limit, quota, persisted } = await storage.estimate();
+  return `${held} of ${limit}, ${quota ?? '?'}, ${persisted || await storage.persist()}`;
 }
 
 function show({ state, held, size, rate, secondsLeft, sources, reason }: Progress): string {

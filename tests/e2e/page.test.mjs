@@ -132,7 +132,7 @@ test('everything can be done with the keyboard', async (t) => {
   await tab.waitForText('#offers .name', 'Harbour bells.flac');
   await tab.waitForText('#held .name', 'README');
   const reached = [];
-  for (let presses = 0; presses < 40 && reached.at(-1) !== 'Fetch Tidal power – lecture 3.mp4'; presses += 1) {
+  for (let presses = 0; presses < 50 && reached.at(-1) !== 'Fetch Tidal power – lecture 3.mp4'; presses += 1) {
     await tab.page.keyboard.press('Tab');
     reached.push(await focused(tab));
   }
@@ -155,6 +155,44 @@ test('the focus stays near what was removed', async (t) => {
   await tab.waitFor(() => document.querySelector('#held-rows').children.length === 2);
   assert.match(await focused(tab), /README/);
   tab.assertClean();
+});
+
+test('what is pinned is said, stays when the rest is cleared, and can be let go', async (t) => {
+  const tab = await open(t, 'alone');
+  await tab.waitForText('#held .name', 'Lighthouse');
+  await tab.waitForText('#space', 'used');
+  const meter = () => tab.evaluate(() => {
+    const { ariaValueNow, ariaValueText } = document.querySelector('#space [role=meter]');
+    return [ariaValueNow, ariaValueText];
+  });
+  const [, before] = await meter();
+  await tab.page.click('[aria-label^="Pin Lighthouse"]');
+  await tab.waitForText('#held .fact-pinned', 'Pinned');
+  await tab.waitForText('#announcer', 'stays when room is needed');
+  assert.match(await focused(tab), /^Unpin Lighthouse/);
+  await tab.page.click('#space [aria-label^="Clear"]');
+  await tab.waitForText('dialog', 'What is pinned stays');
+  assert.equal(await focused(tab), 'Keep');
+  await tab.page.click('dialog [value=yes]');
+  await tab.waitFor(() => document.querySelector('#held-rows').children.length === 1);
+  await tab.waitForText('#announcer', 'were freed');
+  const [, after] = await meter();
+  assert.notEqual(after, before);
+  await tab.page.click('[aria-label^="Unpin Lighthouse"]');
+  await tab.waitFor(() => !document.querySelector('.fact-pinned'));
+  tab.assertClean();
+});
+
+test('the browser is asked to keep what is held when a person says so, and the answer is said', async (t) => {
+  for (const [scenario, words] of [['alone', 'keeps it until you remove it'], ['refused', 'does not promise to keep it']]) {
+    const tab = await open(t, scenario);
+    await tab.waitForText('#space', 'may delete it when the disk is full');
+    await tab.page.click('#space [aria-label^="Ask to keep it"]');
+    await tab.waitForText('#space', words);
+    await tab.waitForText('#announcer', words);
+    assert.equal(await focused(tab), 'In this browser');
+    tab.assertClean();
+  }
 });
 
 test('a content is saved under its name', async (t) => {

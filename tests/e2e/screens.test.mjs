@@ -87,7 +87,8 @@ const SCREENS = {
   },
   'no-stun': { says: [['.notice', 'A peer cannot be reached'], ['.notice', 'the rendezvous names no STUN server']] },
   'no-candidates': { says: [['.notice', 'this browser found no network address to offer']] },
-  'disk-full': { says: [['.words', 'Waiting: the disk is full']] },
+  'disk-full': { says: [['.words', 'Waiting: there is no room']] },
+  'nearly-full': { says: [['#space', 'of 6.5 MB used'], ['#space', 'keeps it until you remove it'], ['.fact-pinned', 'Pinned'], ['#held .actions', 'Unpin']] },
   'offline': { says: [['#status', 'Rendezvous offline'], ['.notice', 'The links to peers keep working'], ['.words', 'Waiting: the rendezvous is offline']] },
   'offline-fetching': { says: [['#status', 'Rendezvous offline'], ['.words', 'Fetching from 2 peers']] },
   'fetching': { says: [['.words', 'Fetching from 3 peers'], ['.numbers', '10 MB/s'], ['.numbers', '28 s left'], ['.chunks summary', 'of 2,800 chunks'], ['.legend', 'MB/s']] },
@@ -115,7 +116,7 @@ const SCREENS = {
   },
   'publish-full': {
     act: (tab) => share(tab, 'large.iso'),
-    says: [['.words', 'Not shared: the disk is full'], ['#held .actions', 'Try again']],
+    says: [['.words', 'Not shared: there is no room'], ['#held .actions', 'Try again']],
   },
   'publish-changed': {
     act: (tab) => share(tab, 'diary.txt'),

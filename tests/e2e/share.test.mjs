@@ -71,7 +71,7 @@ test('the catalog of a peer lists what it offers, and removal withdraws it', asy
     return offered.length > 0 && offered;
   }, { args: [publisher.id], what: 'an offer' });
   const [offer] = await offers();
-  assert.deepEqual(offer, { key, size: 100, held: 100, name: 'listed', type: 'text/plain' });
+  assert.deepEqual(offer, { key, size: 100, held: 100, pinned: false, name: 'listed', type: 'text/plain' });
   await publisher.tab.evaluate((key) => window.shoal.peer.remove(key), key);
   await reader.tab.waitFor(async (id) => (await window.shoal.peer.catalog(id)).length === 0,
     { args: [publisher.id], what: 'the withdrawal' });

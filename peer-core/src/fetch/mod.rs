@@ -342,10 +342,12 @@ impl Fetch {
         Ok(Some(self.release_everywhere(index)))
     }
 
-    /// Chunks for the store, and their slot, a few transactions at a time.
-    pub(crate) fn poll_write(&mut self) -> Option<(Slot, Vec<(VerifiedChunk, PeerId)>)> {
+    /// Chunks for the store, their slot and the size of it all, a few transactions at a time.
+    pub(crate) fn poll_write(
+        &mut self,
+    ) -> Option<(Slot, ContentSize, Vec<(VerifiedChunk, PeerId)>)> {
         let chunks = self.chunks.as_mut()?;
-        Some((chunks.slot, chunks.poll_write()?))
+        Some((chunks.slot, chunks.proof.size(), chunks.poll_write()?))
     }
 
     /// A store transaction has ended. False if it was none of this fetch.
@@ -388,6 +390,17 @@ impl Fetch {
         };
         self.store_full = Some((code, now + policy::STORE_RETRY));
         self.changed = true;
+    }
+
+    /// There may be room in the store again.
+    pub(crate) fn has_room(&mut self) {
+        self.store_full = None;
+        self.changed = true;
+    }
+
+    /// Whether it waits until there is room in the store.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        matches!(self.store_full, Some((Code::Quota, _)))
     }
 
     /// When [`Fetch::handle_timeout`] is to be called.

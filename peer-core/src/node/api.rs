@@ -1,13 +1,14 @@
 //! Calls of the API and their answers.
 
 use super::{NeedsProof, Node, Op, content::store_error};
-use crate::fetch::Terms;
 use crate::{
     contents::describe,
+    fetch::Terms,
     io::{
         Answer, CallId, Code, Command, Content, Error, LinkStats, Output, PeerInfo, StoreError,
         StoreRequest,
     },
+    publishing::Waiting,
 };
 use shoal_protocol::{content::ContentKey, id::PeerId, time::Timestamp};
 use std::time::Duration;
@@ -18,8 +19,17 @@ const CATALOG_PATIENCE: Duration = Duration::from_secs(5);
 impl Node {
     pub(super) fn command(&mut self, now: Timestamp, call: CallId, command: Command) {
         match command {
-            Command::Publish { size, metadata } => {
-                match self.publications.wait(call, size, metadata) {
+            Command::Publish {
+                size,
+                metadata,
+                pinned,
+            } => {
+                let waiting = Waiting {
+                    size,
+                    metadata,
+                    pinned,
+                };
+                match self.publications.wait(call, waiting) {
                     Ok(()) => self.publish_next(),
                     Err(error) => self.answer_error(call, error),
                 }
@@ -29,7 +39,11 @@ impl Node {
                 priority,
                 paused,
                 on_demand,
+                pinned,
             } => {
+                if pinned {
+                    self.pin(key);
+                }
                 if let Some(content) = self
                     .contents
                     .get(key)
@@ -98,6 +112,17 @@ impl Node {
                 self.sign_catalog(now);
                 self.store(Op::Remove { call }, StoreRequest::RemoveContent { key });
             }
+            Command::Pin { key, pinned } => match self.contents.get(key) {
+                Some(_) => self.store(
+                    Op::Pin {
+                        key,
+                        pinned,
+                        call: Some(call),
+                    },
+                    StoreRequest::SetPinned { key, pinned },
+                ),
+                None => self.fail(call, Code::NotHeld, "it is not held here"),
+            },
             Command::Peers => {
                 let mut peers: Vec<PeerInfo> = self
                     .links
@@ -115,6 +140,24 @@ impl Node {
             Command::Close => {
                 self.answer(call, Answer::Done);
                 self.close();
+            }
+        }
+    }
+
+    /// Pins a content that is being fetched, once there is a record of it.
+    fn pin(&mut self, key: ContentKey) {
+        match self.contents.get(key) {
+            Some(content) if content.pinned => {}
+            Some(_) => self.store(
+                Op::Pin {
+                    key,
+                    pinned: true,
+                    call: None,
+                },
+                StoreRequest::SetPinned { key, pinned: true },
+            ),
+            None => {
+                self.to_pin.insert(key);
             }
         }
     }
@@ -204,6 +247,7 @@ impl Node {
     fn stop_fetch(&mut self, key: ContentKey) {
         self.fail_waiting(key);
         self.transfers.stop(key);
+        self.to_pin.remove(&key);
         self.replicating.remove(&key);
         self.providers.remove(&key);
         self.searched.remove(&key);
@@ -214,7 +258,7 @@ impl Node {
     }
 
     /// Ends all calls that wait for a content.
-    fn fail_waiting(&mut self, key: ContentKey) {
+    pub(super) fn fail_waiting(&mut self, key: ContentKey) {
         let fetches = self.fetch_calls.remove(&key).unwrap_or_default();
         let reads: Vec<CallId> = self
             .reads_of(key)
@@ -312,6 +356,7 @@ impl Node {
                 } else {
                     0
                 },
+                pinned: false,
                 metadata: entry.metadata.clone(),
             })
             .collect();

@@ -9,9 +9,13 @@ use crate::{
     },
 };
 use shoal_protocol::{
-    bits::Bits, catalog::Metadata, content::ContentKey, id::PeerId, proof::Proof, time::Timestamp,
+    bits::Bits, catalog::Metadata, content::ContentKey, id::PeerId, proof::Proof,
+    sorted::SortedSet, time::Timestamp,
 };
 use std::sync::Arc;
+
+/// Most contents remembered that went to make room. Guess: more go in no session.
+const EVICTED_MAX: usize = 4096;
 
 impl Node {
     /// Goes on with what was being fetched when the store was last closed.
@@ -46,7 +50,7 @@ impl Node {
     }
 
     /// The proof of a fetched content has come: it gets its record.
-    pub(super) fn record(&mut self, key: ContentKey, proof: &Arc<Proof>) {
+    pub(super) fn record(&mut self, now: Timestamp, key: ContentKey, proof: &Arc<Proof>) {
         let size = proof.size();
         if let Some(stated) = self.replicating.get(&key)
             && *stated != size.bytes()
@@ -64,6 +68,8 @@ impl Node {
             metadata,
             held,
             wanted: self.transfers.wants_all(key),
+            pinned: self.to_pin.remove(&key),
+            used: now.unix_millis(),
         };
         self.contents.cache_proof(proof.clone());
         self.store(
@@ -149,10 +155,11 @@ impl Node {
             Op::Put { key, from } => self.transfers.stored(now, key, from, result.map(|_| ())),
             Op::Record { key } => self.record_stored(now, key, result),
             Op::Find { key } => {
-                if let Ok(StoreAnswer::Content(Some(content))) = result
+                if let Ok(StoreAnswer::Content(Some(mut content))) = result
                     && self.contents.get(key).is_none()
                     && self.transfers.is_fetching(key)
                 {
+                    content.pinned |= self.to_pin.remove(&key);
                     self.store(
                         Op::Adopt { key },
                         StoreRequest::PutContent {
@@ -191,6 +198,16 @@ impl Node {
                 Ok(_) => self.answer(call, Answer::Done),
                 Err(error) => self.fail_store(call, &error),
             },
+            Op::Pin { key, pinned, call } => {
+                if result.is_ok() {
+                    self.pinned(key, pinned);
+                }
+                match (call, result) {
+                    (Some(call), Ok(_)) => self.answer(call, Answer::Done),
+                    (Some(call), Err(error)) => self.fail_store(call, &error),
+                    (None, _) => {}
+                }
+            }
             Op::Quiet => {
                 if let Err(StoreError::Failed(why)) = result {
                     self.event(Event::Error {
@@ -211,6 +228,9 @@ impl Node {
         let result = match result {
             Ok(StoreAnswer::Content(Some(content))) => {
                 let place = (content.slot, content.held.clone());
+                if !content.held.is_empty() {
+                    self.own_catalog.touch();
+                }
                 self.contents.insert(content);
                 Ok(place)
             }
@@ -236,6 +256,34 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// A content was pinned or let go.
+    pub(super) fn pinned(&mut self, key: ContentKey, pinned: bool) {
+        let content = self.contents.get_mut(key);
+        let Some(content) = content.filter(|content| content.pinned != pinned) else {
+            return;
+        };
+        content.pinned = pinned;
+        let content = describe(content);
+        self.event(Event::Content {
+            content,
+            removed: false,
+        });
+    }
+
+    /// A content is to go to make room: it is offered no more, and deleted after.
+    pub(super) fn withdraw(&mut self, now: Timestamp, key: ContentKey) {
+        if self.contents.get(key).is_some() {
+            self.fail_waiting(key);
+            self.tell_gone(now, key, &[]);
+            self.forget(key);
+            if self.evicted.len() >= EVICTED_MAX {
+                self.evicted = SortedSet::new();
+            }
+            self.evicted.insert(key);
+        }
+        self.withdrawing.push(key);
     }
 
     /// Forgets a content here, before it is deleted.

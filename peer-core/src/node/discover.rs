@@ -423,6 +423,7 @@ impl Node {
             for entry in catalog.entries().filter(|entry| covers(&entry.metadata)) {
                 let size = entry.size.bytes();
                 let known = self.contents.get(entry.key).is_some()
+                    || self.evicted.contains(&entry.key)
                     || self.replicating.contains_key(&entry.key);
                 if !known
                     && !self.transfers.is_fetching(entry.key)

@@ -357,16 +357,17 @@ impl Node {
         use transfers::Action;
         match action {
             Action::Send { peer, message } => self.send_to(now, peer, message),
-            Action::Record { key, proof } => self.record(key, &proof),
+            Action::Record { key, proof } => self.record(now, key, &proof),
             Action::Put {
                 key,
                 slot,
+                size,
                 chunks,
                 from,
             } => {
                 self.store(
                     Op::Put { key, from },
-                    StoreRequest::PutChunks { slot, chunks },
+                    StoreRequest::PutChunks { slot, size, chunks },
                 );
             }
             Action::Stored { key, index, peer } => self.chunk_stored(now, key, index, peer),

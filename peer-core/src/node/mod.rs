@@ -128,6 +128,11 @@ enum Op {
     Remove {
         call: CallId,
     },
+    Pin {
+        key: ContentKey,
+        pinned: bool,
+        call: Option<CallId>,
+    },
     /// Nobody waits for it; a failure is told.
     Quiet,
 }
@@ -173,6 +178,12 @@ pub struct Node {
     searched: SortedSet<ContentKey>,
     /// What is being fetched by the replication rule, with the size that was stated.
     replicating: SortedMap<ContentKey, u64>,
+    /// What is to be pinned once it has a record.
+    to_pin: SortedSet<ContentKey>,
+    /// What is to go, once the catalog without it is told.
+    withdrawing: Vec<ContentKey>,
+    /// What went to make room: the replication rule does not fetch it again.
+    evicted: SortedSet<ContentKey>,
     next_sync: Timestamp,
     next_search: Timestamp,
     next_find: Timestamp,
@@ -240,6 +251,9 @@ impl Node {
             providers: SortedMap::new(),
             searched: SortedSet::new(),
             replicating: SortedMap::new(),
+            to_pin: SortedSet::new(),
+            withdrawing: Vec::new(),
+            evicted: SortedSet::new(),
             next_sync: now + config.sync_interval,
             next_search: now,
             next_find: now,
@@ -311,6 +325,9 @@ impl Node {
                 self.links.wake(now);
                 self.search_anew(now);
             }
+            Input::Withdraw(key) => self.withdraw(now, key),
+            Input::Pinned(key, pinned) => self.pinned(key, pinned),
+            Input::Room => self.transfers.has_room(),
         }
         self.settle(now);
     }
@@ -350,6 +367,15 @@ impl Node {
                 Some(Frame::Binary(frame))
             }
         }
+    }
+
+    /// The contents that are in use now: being fetched, also if they rest, waited for by a
+    /// reader, or being sent.
+    pub fn in_use(&self) -> impl Iterator<Item = ContentKey> + '_ {
+        let read = self.read_calls.keys().map(|(key, _)| *key);
+        let loading = self.needs_proof.keys().copied();
+        let kept = self.transfers.keys().chain(self.uploads.keys());
+        kept.chain(read).chain(loading)
     }
 
     /// When to hand in [`Input::Timeout`], if nothing else happens before.
@@ -402,6 +428,10 @@ impl Node {
             if !self.session_action(now) && !self.link_action(now) && !self.transfer_action(now) {
                 break;
             }
+        }
+        if self.own_catalog.is_told() {
+            let withdrawn = self.withdrawing.drain(..).map(Output::Withdrawn);
+            self.outputs.extend(withdrawn);
         }
     }
 

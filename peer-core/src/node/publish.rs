@@ -15,9 +15,9 @@ use std::{ops::Range, sync::Arc};
 impl Node {
     /// Begins with publications while there is room for more.
     pub(super) fn publish_next(&mut self) {
-        while let Some((call, size, metadata)) = self.publications.poll_waiting() {
+        while let Some((call, waiting)) = self.publications.poll_waiting() {
             let slot = self.new_slot();
-            match Publishing::new(slot, size, metadata) {
+            match Publishing::new(slot, waiting) {
                 Ok(publishing) => {
                     self.publications.begin(call, publishing);
                     self.read_source(call);
@@ -59,10 +59,10 @@ impl Node {
         };
         match chunks {
             Ok(chunks) => {
-                let slot = publishing.slot;
+                let (slot, size) = (publishing.slot, publishing.size());
                 self.store(
                     Op::PublishPut { call, range },
-                    StoreRequest::PutChunks { slot, chunks },
+                    StoreRequest::PutChunks { slot, size, chunks },
                 );
                 self.read_source(call);
             }
@@ -88,12 +88,12 @@ impl Node {
             self.event(Event::Publishing { call, progress });
         }
         match proof {
-            Some(proof) => self.record_publication(call, Arc::new(proof)),
+            Some(proof) => self.record_publication(now, call, Arc::new(proof)),
             None => self.read_source(call),
         }
     }
 
-    fn record_publication(&mut self, call: CallId, proof: Arc<Proof>) {
+    fn record_publication(&mut self, now: Timestamp, call: CallId, proof: Arc<Proof>) {
         let Some(publishing) = self.publications.get_mut(call) else {
             return;
         };
@@ -104,6 +104,8 @@ impl Node {
             metadata: publishing.metadata.clone(),
             held: Bits::full(publishing.size().chunks()),
             wanted: false,
+            pinned: publishing.pinned,
+            used: now.unix_millis(),
         };
         let bytes = proof.to_bytes();
         self.store(

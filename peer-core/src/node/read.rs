@@ -89,21 +89,33 @@ impl Node {
                     self.have_proof(key, need);
                 }
             }
-            None => {
-                // Without its proof nothing of it can be served or read.
-                let message = format!(
-                    "What was stored of {key} is damaged, and was dropped. It can be fetched again."
-                );
-                let error = Error::new(Code::StoreFailed, message);
-                self.event(Event::Error {
-                    error: error.clone(),
-                });
-                self.tell_gone(now, key, &[]);
-                self.forget(key);
-                self.store(Op::Quiet, StoreRequest::RemoveContent { key });
-                self.proof_not_read(now, key, needs, &error);
+            None => self.proof_damaged(now, key, needs),
+        }
+    }
+
+    /// The proof of a content is missing or damaged. Without it nothing of the content can be
+    /// served or read: it is withdrawn until a proof has come from another holder. Its
+    /// chunks stay, to be verified by that.
+    fn proof_damaged(&mut self, now: Timestamp, key: ContentKey, needs: Vec<NeedsProof>) {
+        let message = format!(
+            "The stored proof of {key} is damaged. It is not offered until the proof is fetched again."
+        );
+        self.event(Event::Error {
+            error: Error::new(Code::StoreFailed, message),
+        });
+        self.tell_gone(now, key, &[]);
+        self.contents.remove(key);
+        self.own_catalog.touch();
+        self.transfers.start(key);
+        for need in needs {
+            match need {
+                NeedsProof::Upload(link, wanted) => self.upload_failed(now, link, wanted),
+                NeedsProof::Read(call, index) => self.wait_for_chunk(call, key, index),
+                // Those who wait for the fetch still do.
+                NeedsProof::Fetch => {}
             }
         }
+        self.search_anew(now);
     }
 
     /// Tells all who waited for a proof that it could not be had.

@@ -21,7 +21,7 @@ use schedule::Schedule;
 use shoal_protocol::{
     bits::Bits,
     bulk::{BulkHeader, BulkKind},
-    content::ContentKey,
+    content::{ContentKey, ContentSize},
     control::{ControlMessage, MAX_CHUNKS_PER_REQUEST, RefuseCode},
     id::PeerId,
     proof::{Proof, VerifiedChunk},
@@ -46,6 +46,7 @@ pub(crate) enum Action {
     Put {
         key: ContentKey,
         slot: Slot,
+        size: ContentSize,
         chunks: Vec<VerifiedChunk>,
         from: Vec<(u32, PeerId)>,
     },
@@ -409,6 +410,17 @@ impl Transfers {
         self.finish_if_complete(now, key);
     }
 
+    /// There may be room in the store again: fetches that wait for it go on.
+    pub(crate) fn has_room(&mut self) {
+        let waits = |key: &&ContentKey| self.fetches.get(key).is_some_and(Fetch::waits_for_room);
+        let waiting: Vec<ContentKey> = self.fetches.keys().filter(waits).copied().collect();
+        for key in waiting {
+            if let Some(fetch) = self.fetches.get_mut(&key) {
+                fetch.has_room();
+            }
+        }
+    }
+
     /// A stored chunk turned out damaged and was dropped.
     pub(crate) fn lost(&mut self, key: ContentKey, index: u32) {
         if let Some(fetch) = self.fetches.get_mut(&key) {
@@ -429,7 +441,7 @@ impl Transfers {
     /// Hands verified chunks to the store.
     fn write(&mut self, key: ContentKey) {
         let fetch = self.fetches.get_mut(&key);
-        let Some((slot, ready)) = fetch.and_then(Fetch::poll_write) else {
+        let Some((slot, size, ready)) = fetch.and_then(Fetch::poll_write) else {
             return;
         };
         let of = ready.iter();
@@ -438,6 +450,7 @@ impl Transfers {
         self.actions.push_back(Action::Put {
             key,
             slot,
+            size,
             chunks,
             from,
         });

@@ -9,7 +9,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
 use rendezvous::Rendezvous;
-use shoal_peer_core::{MemoryStore, Node, io::*};
+use shoal_peer_core::{Admission, Change, MemoryStore, Node, Space, io::*};
 use shoal_protocol::{
     bulk,
     catalog::Metadata,
@@ -61,8 +61,17 @@ pub struct Peer {
     pub id: PeerId,
     pub node: Node,
     pub store: MemoryStore,
+    /// What the store may hold, if that is limited, and what waits for room in it.
+    pub space: Option<Space>,
+    waiting: Vec<(OpId, StoreRequest)>,
     /// What writes fail with.
     pub store_fails: Option<StoreError>,
+    /// Whether what it publishes is pinned.
+    pub pins: bool,
+    /// How often it told the rendezvous of its catalog; and how often it had when contents
+    /// were to be withdrawn.
+    told: usize,
+    withdrawing: BTreeMap<ContentKey, usize>,
     /// How many reads of chunks and of proofs are yet to fail.
     pub reads_fail: u32,
     pub fault: Fault,
@@ -241,7 +250,12 @@ impl Network {
             id,
             node: Node::new(self.now, config),
             store: MemoryStore::default(),
+            space: None,
+            waiting: Vec::new(),
             store_fails: None,
+            pins: false,
+            told: 0,
+            withdrawing: BTreeMap::new(),
             reads_fail: 0,
             fault: Fault::None,
             access: Access::default(),
@@ -375,8 +389,12 @@ impl Network {
             media_type: Some("text/plain".into()),
             ..Metadata::default()
         };
-        let size = bytes.len() as u64;
-        let made = self.call(index, Command::Publish { size, metadata });
+        let publish = Command::Publish {
+            size: bytes.len() as u64,
+            metadata,
+            pinned: self.peers[index].pins,
+        };
+        let made = self.call(index, publish);
         assert_eq!(made, call);
         call
     }
@@ -407,6 +425,7 @@ impl Network {
             priority,
             paused: false,
             on_demand: false,
+            pinned: false,
         };
         self.call(index, fetch)
     }
@@ -418,6 +437,7 @@ impl Network {
             priority: Priority::Auto,
             paused: false,
             on_demand: true,
+            pinned: false,
         };
         self.call(index, fetch)
     }
@@ -655,6 +675,7 @@ impl Network {
                 self.pump_rendezvous();
             }
             Output::SendRendezvous(text) => {
+                self.peers[index].told += usize::from(text.contains("\"t\":\"catalog\""));
                 self.schedule(
                     Duration::from_millis(10),
                     Happening::ToRendezvous(index, text),
@@ -714,32 +735,19 @@ impl Network {
                     Happening::Input(index, Input::Signed(op, signature)),
                 );
             }
-            Output::Store { op, request } => {
+            Output::Store { op, request } => self.store(index, op, request, false),
+            Output::Withdrawn(key) => {
+                let namespace = Namespace::default();
+                let now = self.now.unix_millis();
                 let peer = &mut self.peers[index];
-                let writes = matches!(
-                    request,
-                    StoreRequest::PutChunks { .. } | StoreRequest::PutContent { .. }
-                );
-                let reads = matches!(
-                    request,
-                    StoreRequest::GetChunk { .. } | StoreRequest::GetProof { .. }
-                );
-                let fails = reads && peer.reads_fail > 0;
-                peer.reads_fail -= u32::from(fails);
-                let result = match (&peer.store_fails, &self.shared, &request) {
-                    _ if fails => Err(StoreError::Failed("a read failed".into())),
-                    (Some(error), ..) if writes => Err(error.clone()),
-                    (_, Some(_), StoreRequest::PutChunks { .. }) => Ok(StoreAnswer::Done),
-                    (_, Some(bytes), StoreRequest::GetChunk { index, .. }) => {
-                        let chunk = bytes.chunks(CHUNK_SIZE).nth(*index as usize);
-                        Ok(StoreAnswer::Chunk(chunk.map(<[u8]>::to_vec)))
-                    }
-                    _ => peer.store.handle(&Namespace::default(), request),
-                };
-                self.schedule(
-                    STORE_TIME,
-                    Happening::Input(index, Input::Stored(op, result)),
-                );
+                let before = peer.withdrawing.remove(&key);
+                assert!(before < Some(peer.told), "it is told before it is deleted");
+                let request = StoreRequest::DropContent { key };
+                peer.store.handle(&namespace, request).unwrap();
+                if let Some(space) = &mut peer.space {
+                    space.gone(now, key, true);
+                }
+                self.room(index);
             }
             Output::ReadSource { op, call, range } => {
                 let source = &self.peers[index].sources[&call];
@@ -758,6 +766,97 @@ impl Network {
                 );
             }
             Output::Event(event) => self.peers[index].events.push(event),
+        }
+    }
+
+    /// Limits what the store of a peer holds, as a person does.
+    pub fn set_limit(&mut self, index: usize, limit: u64) {
+        let now = self.now.unix_millis();
+        let peer = &mut self.peers[index];
+        let space = peer
+            .space
+            .get_or_insert_with(|| Space::new(now, peer.store.all()));
+        space.set_limit(limit);
+        let going = space.trim(now, &peer.node.in_use().collect());
+        self.withdraw(index, going);
+        self.room(index);
+    }
+
+    fn withdraw(&mut self, index: usize, keys: Vec<ContentKey>) {
+        for key in keys {
+            let told = self.peers[index].told;
+            self.peers[index].withdrawing.insert(key, told);
+            let input = Happening::Input(index, Input::Withdraw(key));
+            self.schedule(Duration::ZERO, input);
+        }
+    }
+
+    /// There may be room in the store of a peer: what waits for it is tried again.
+    fn room(&mut self, index: usize) {
+        self.schedule(Duration::ZERO, Happening::Input(index, Input::Room));
+        for (op, request) in std::mem::take(&mut self.peers[index].waiting) {
+            self.store(index, op, request, true);
+        }
+    }
+
+    /// Does what a node asks of its store, in the order of a driver: room first.
+    fn store(&mut self, index: usize, op: OpId, request: StoreRequest, again: bool) {
+        let now = self.now.unix_millis();
+        let peer = &mut self.peers[index];
+        let change = Change::of(&request);
+        if let Some(space) = &mut peer.space {
+            match space.admit(now, &request, again, || peer.node.in_use().collect()) {
+                Admission::Now => {}
+                Admission::Wait(keys) => {
+                    peer.waiting.push((op, request));
+                    return self.withdraw(index, keys);
+                }
+                Admission::Full => {
+                    let full = Input::Stored(op, Err(StoreError::Quota));
+                    return self.schedule(STORE_TIME, Happening::Input(index, full));
+                }
+            }
+        }
+        let writes = matches!(
+            request,
+            StoreRequest::PutChunks { .. } | StoreRequest::PutContent { .. }
+        );
+        let reads = matches!(
+            request,
+            StoreRequest::GetChunk { .. } | StoreRequest::GetProof { .. }
+        );
+        let fails = reads && peer.reads_fail > 0;
+        peer.reads_fail -= u32::from(fails);
+        let result = match (&peer.store_fails, &self.shared, &request) {
+            _ if fails => Err(StoreError::Failed("a read failed".into())),
+            (Some(error), ..) if writes => Err(error.clone()),
+            (_, Some(_), StoreRequest::PutChunks { .. }) => Ok(StoreAnswer::Done),
+            (_, Some(bytes), StoreRequest::GetChunk { index, .. }) => {
+                let chunk = bytes.chunks(CHUNK_SIZE).nth(*index as usize);
+                Ok(StoreAnswer::Chunk(chunk.map(<[u8]>::to_vec)))
+            }
+            _ => peer.store.handle(&Namespace::default(), request),
+        };
+        let mut has_room = false;
+        if let Some(space) = &mut peer.space {
+            has_room = space.done(now, &Namespace::default(), change, &result);
+            let held: u64 = peer
+                .store
+                .all()
+                .iter()
+                .map(|(content, _)| content.held.count() as u64 * CHUNK_SIZE as u64)
+                .sum();
+            assert!(space.storage().held <= space.storage().limit.max(held));
+            let uses = space.poll_uses(now);
+            let noted = peer
+                .store
+                .handle(&Namespace::default(), StoreRequest::SetUsed(uses));
+            noted.unwrap();
+        }
+        let stored = Happening::Input(index, Input::Stored(op, result));
+        self.schedule(STORE_TIME, stored);
+        if has_room {
+            self.room(index);
         }
     }
 

@@ -12,7 +12,7 @@ use super::{
     files::{Files, Place},
     layout::{
         CHUNKS, CLAIMED_KEY, CONTENTS, EPOCH_KEY, FORMAT, FORMAT_KEY, IDENTITY, META, PLACES,
-        SELF_KEY, STORES, key, newer, number, places, put_place, records, stored, whole,
+        PROOFS, SELF_KEY, STORES, key, newer, number, places, put_place, records, stored, whole,
     },
     requests::{Access, perform, scope},
     transaction::{Fence, Result, Transaction, Write, closed, from_idb, is_refused},
@@ -46,6 +46,8 @@ pub struct IndexedDb {
     files: Option<Files>,
     /// Where the chunks of a slot lie in its file, once that was asked.
     places: RefCell<SortedMap<Slot, Rc<RefCell<Places>>>>,
+    /// Keys of records that could not be read, and were taken out.
+    damaged: RefCell<Vec<String>>,
     /// Slots whose chunks were deleted: what is still put there is not noted.
     dropped: RefCell<SortedSet<Slot>>,
     /// Chunks to be noted with the next transaction, and who waits for it.
@@ -58,6 +60,9 @@ pub struct IndexedDb {
 const PUT_MAX: usize = 4;
 
 type Places = SortedMap<u32, Place>;
+
+/// A content with the namespaces in which it is shared.
+pub type Held = (StoredContent, SortedSet<Namespace>);
 
 /// A chunk that lies in the file of its slot.
 type Put = (Slot, u32, Place);
@@ -113,6 +118,7 @@ impl IndexedDb {
             _listeners: listeners,
             files,
             places: RefCell::default(),
+            damaged: RefCell::default(),
             dropped: RefCell::default(),
             waiting: RefCell::default(),
             is_noting: Cell::new(false),
@@ -129,9 +135,10 @@ impl IndexedDb {
     }
 
     async fn drop_orphans(&self) -> Result<()> {
-        let write = self.begin_write(&[META, CONTENTS, CHUNKS, PLACES])?;
+        let write = self.begin_write(&[META, CONTENTS, PROOFS, CHUNKS, PLACES])?;
         let done = drop_orphans(write.transaction()).await;
-        let named = write.end(done).await?;
+        let (named, damaged) = write.end(done).await?;
+        *self.damaged.borrow_mut() = damaged;
         if let Some(files) = &self.files {
             for slot in files.all().await {
                 if !named.contains(&slot) {
@@ -165,13 +172,20 @@ impl IndexedDb {
         write.end(done).await
     }
 
-    /// What is held for a namespace.
-    pub async fn contents(&self, namespace: &Namespace) -> Result<Vec<StoredContent>> {
+    /// The keys of records that could not be read when the store was opened. They were taken
+    /// out, with what nothing else names.
+    pub fn take_damaged(&self) -> Vec<String> {
+        self.damaged.take()
+    }
+
+    /// What is held, with its namespaces: in one of them, or in all.
+    pub async fn contents(&self, namespace: Option<&Namespace>) -> Result<Vec<Held>> {
         let t = self.begin_read(&[CONTENTS, CHUNKS, PLACES])?;
         let mut contents = Vec::new();
-        for (key, record) in records(&t).await? {
-            if record.namespaces.contains(namespace) {
-                contents.push(stored(&t, key, record).await?);
+        for (key, mut record) in records(&t).await?.0 {
+            if namespace.is_none_or(|namespace| record.namespaces.contains(namespace)) {
+                let namespaces = std::mem::take(&mut record.namespaces);
+                contents.push((stored(&t, key, record).await?, namespaces));
             }
         }
         Ok(contents)
@@ -184,7 +198,11 @@ impl IndexedDb {
         request: StoreRequest,
     ) -> Result<StoreAnswer> {
         match request {
-            StoreRequest::PutChunks { slot, mut chunks } => {
+            StoreRequest::PutChunks {
+                slot,
+                size,
+                mut chunks,
+            } => {
                 if let Some(files) = &self.files
                     && self.put_chunks(files, slot, &chunks).await?
                 {
@@ -192,7 +210,7 @@ impl IndexedDb {
                 }
                 while !chunks.is_empty() {
                     let rest = chunks.split_off(chunks.len().min(PUT_MAX));
-                    let part = StoreRequest::PutChunks { slot, chunks };
+                    let part = StoreRequest::PutChunks { slot, size, chunks };
                     self.in_database(namespace, &part).await?;
                     chunks = rest;
                 }
@@ -413,9 +431,17 @@ async fn take_over(t: &Transaction, now: UnixMillis) -> Result<u64> {
     Ok(epoch)
 }
 
-/// Deletes the chunks of slots that no record names; returns those that are named.
-async fn drop_orphans(t: &Transaction) -> Result<SortedSet<Slot>> {
-    let records = records(t).await?;
+/// Takes out records that cannot be read, and deletes the chunks of slots that no record
+/// names; returns the slots that are named, and the keys of what was taken out.
+async fn drop_orphans(t: &Transaction) -> Result<(SortedSet<Slot>, Vec<String>)> {
+    let (records, damaged) = records(t).await?;
+    for key in &damaged {
+        t.delete(CONTENTS, key.clone())?;
+        t.delete(PROOFS, key.clone())?;
+    }
+    let damaged = damaged
+        .iter()
+        .map(|key| key.as_string().unwrap_or_default());
     let named: SortedSet<Slot> = records.values().map(|record| record.slot).collect();
     for store in [CHUNKS, PLACES] {
         let request = t.store(store)?.open_key_cursor(None, None);
@@ -432,7 +458,7 @@ async fn drop_orphans(t: &Transaction) -> Result<SortedSet<Slot>> {
             cursor = request.await.map_err(from_idb)?;
         }
     }
-    Ok(named)
+    Ok((named, damaged.collect()))
 }
 
 /// Gives out an epoch above the engine's and above all that were given out.

@@ -1,9 +1,10 @@
 //! What lies where in the database, and how it is read and written within a transaction.
 //!
-//! Object stores, version 2: `meta` (`format`, `epoch`, `claimed`), `identity`, `contents`
+//! Object stores, version 3: `meta` (`format`, `epoch`, `claimed`), `identity`, `contents`
 //! (by key: a [`Record`]), `proofs` (by key), and of each chunk that is held, by `[slot,
 //! index]`, either where it lies in the file of its slot, in `places` (`[offset, length]`), or
-//! its bytes, in `chunks`. Version 1 had no `places`.
+//! its bytes, in `chunks`. Version 1 had no `places`; records of version 2 and before do not say
+//! what is pinned, so what is whole there is, and goes only when a person says so.
 
 use super::{
     files::Place,
@@ -21,11 +22,12 @@ use shoal_protocol::{
     json::{self, Object},
     namespace::Namespace,
     sorted::{SortedMap, SortedSet},
+    time::UnixMillis,
 };
 use wasm_bindgen::{JsCast, JsValue};
 
 /// Version of the layout; also the version of the database.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 pub const META: &str = "meta";
 pub const IDENTITY: &str = "identity";
@@ -52,18 +54,24 @@ pub struct Record {
     pub metadata: Metadata,
     pub complete: bool,
     pub wanted: bool,
+    pub pinned: bool,
+    /// When it was last used, as far as that is noted.
+    pub used: UnixMillis,
     pub namespaces: SortedSet<Namespace>,
 }
 
 impl TryFrom<Object> for Record {
     type Error = json::Error;
     fn try_from(object: Object) -> std::result::Result<Self, json::Error> {
+        let complete = object.get("complete")?;
         Ok(Self {
             slot: object.get("slot")?,
             size: object.get("size")?,
             metadata: object.get("metadata")?,
-            complete: object.get("complete")?,
+            complete,
             wanted: object.get("wanted")?,
+            pinned: object.find("pinned")?.unwrap_or(complete),
+            used: UnixMillis(object.find("used")?.unwrap_or_default()),
             namespaces: object.get("namespaces")?,
         })
     }
@@ -117,23 +125,25 @@ pub fn put_record(t: &Transaction, content: ContentKey, record: &Record) -> Resu
     t.put(CONTENTS, &key(content), &value)
 }
 
-/// What is kept of all contents.
-pub async fn records(t: &Transaction) -> Result<SortedMap<ContentKey, Record>> {
+/// What is kept of all contents, and the keys of records that cannot be read.
+pub async fn records(t: &Transaction) -> Result<(SortedMap<ContentKey, Record>, Vec<JsValue>)> {
     let store = t.store(CONTENTS)?;
     let keys = store.get_all_keys(None, None).map_err(from_idb)?;
     let keys = keys.await.map_err(from_idb)?;
     let values = store.get_all(None, None).map_err(from_idb)?;
     let values = values.await.map_err(from_idb)?;
-    let pairs = keys.into_iter().zip(values);
-    pairs
-        .map(|(key, value)| {
-            let key = key.as_string().and_then(|key| key.parse().ok());
-            let key = key.ok_or_else(|| {
-                StoreError::Failed("a record has no content key, it is damaged".into())
-            })?;
-            Ok((key, read_record(value)?))
-        })
-        .collect()
+    let mut records = SortedMap::new();
+    let mut damaged = Vec::new();
+    for (key, value) in keys.into_iter().zip(values) {
+        let content = key.as_string().and_then(|key| key.parse().ok());
+        match (content, read_record(value)) {
+            (Some(content), Ok(record)) => {
+                records.insert(content, record);
+            }
+            _ => damaged.push(key),
+        }
+    }
+    Ok((records, damaged))
 }
 
 /// Which chunks of a slot are there.
@@ -162,7 +172,8 @@ pub async fn places(t: &Transaction, slot: Slot) -> Result<SortedMap<u32, Place>
     let values = values.map_err(from_idb)?.await.map_err(from_idb)?;
     let number = |value: &Array, at| value.get(at).as_f64().unwrap_or(0.0);
     let pairs = keys.into_iter().zip(values).map(|(key, value)| {
-        let value: Array = value.unchecked_into();
+        // At a place of no length nothing is found, so a damaged one counts as lost.
+        let value = value.dyn_into::<Array>().unwrap_or_default();
         let place = Place {
             offset: number(&value, 0) as u64,
             length: number(&value, 1).min(CHUNK_SIZE as f64) as u32,
@@ -199,5 +210,7 @@ pub async fn stored(t: &Transaction, key: ContentKey, record: Record) -> Result<
         metadata: record.metadata,
         held,
         wanted: record.wanted,
+        pinned: record.pinned,
+        used: record.used,
     })
 }

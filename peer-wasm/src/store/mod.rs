@@ -10,10 +10,10 @@ mod requests;
 mod transaction;
 
 pub use files::Files;
-use indexed_db::IndexedDb;
+use indexed_db::{Held, IndexedDb};
 use shoal_peer_core::{
     MemoryStore,
-    io::{StoreAnswer, StoreError, StoreRequest, StoredContent},
+    io::{StoreAnswer, StoreError, StoreRequest},
 };
 use shoal_protocol::{namespace::Namespace, time::UnixMillis};
 use std::cell::{Cell, RefCell};
@@ -71,11 +71,23 @@ impl Store {
         }
     }
 
-    /// What is held for a namespace.
-    pub async fn contents(&self, namespace: &Namespace) -> Result<Vec<StoredContent>, StoreError> {
+    /// What is held, with its namespaces: in one of them, or in all.
+    pub async fn contents(&self, namespace: Option<&Namespace>) -> Result<Vec<Held>, StoreError> {
         match self {
             Self::IndexedDb(database) => database.contents(namespace).await,
-            Self::Memory(store, _) => Ok(store.borrow().contents(namespace)),
+            Self::Memory(store, _) => {
+                let mut all = store.borrow().all();
+                all.retain(|(_, of)| namespace.is_none_or(|namespace| of.contains(namespace)));
+                Ok(all)
+            }
+        }
+    }
+
+    /// The keys of records that could not be read when the store was opened, once.
+    pub fn take_damaged(&self) -> Vec<String> {
+        match self {
+            Self::IndexedDb(database) => database.take_damaged(),
+            Self::Memory(..) => Vec::new(),
         }
     }
 

@@ -10,7 +10,7 @@ use super::{
 use js_sys::Uint8Array;
 use shoal_peer_core::io::{Slot, StoreAnswer, StoreRequest, StoredContent};
 use shoal_protocol::{content::ContentKey, namespace::Namespace, proof::VerifiedChunk};
-use wasm_bindgen::JsValue;
+use wasm_bindgen::{JsCast, JsValue};
 
 /// What a request needs of the database.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,11 +33,12 @@ pub fn scope(request: &StoreRequest) -> (&'static [&'static str], Access) {
         StoreRequest::PutContent { .. } => {
             (&[META, CONTENTS, PROOFS, CHUNKS, PLACES], Access::Write)
         }
-        StoreRequest::SetWanted { .. } | StoreRequest::SetComplete { .. } => {
-            (&[META, CONTENTS], Access::Write)
-        }
+        StoreRequest::SetWanted { .. }
+        | StoreRequest::SetComplete { .. }
+        | StoreRequest::SetPinned { .. }
+        | StoreRequest::SetUsed(_) => (&[META, CONTENTS], Access::Write),
         StoreRequest::DropChunk { .. } => (&[META, CONTENTS, CHUNKS, PLACES], Access::Delete),
-        StoreRequest::RemoveContent { .. } => {
+        StoreRequest::RemoveContent { .. } | StoreRequest::DropContent { .. } => {
             (&[META, CONTENTS, PROOFS, CHUNKS, PLACES], Access::Delete)
         }
         StoreRequest::DropSlot { .. } => (&[META, CHUNKS, PLACES], Access::Delete),
@@ -51,7 +52,7 @@ pub async fn perform(
     request: &StoreRequest,
 ) -> Result<StoreAnswer> {
     match request {
-        StoreRequest::PutChunks { slot, chunks } => put_chunks(t, *slot, chunks)?,
+        StoreRequest::PutChunks { slot, chunks, .. } => put_chunks(t, *slot, chunks)?,
         StoreRequest::GetChunk { slot, index } => {
             let bytes = get_bytes(t, CHUNKS, chunk(*slot, *index)).await;
             return bytes.map(StoreAnswer::Chunk);
@@ -62,16 +63,18 @@ pub async fn perform(
             return Ok(StoreAnswer::Content(Some(content)));
         }
         StoreRequest::SetWanted { key, wanted } => {
-            if let Some(mut record) = record(t, *key).await? {
-                record.wanted = *wanted;
-                put_record(t, *key, &record)?;
-            }
+            change(t, *key, |record| record.wanted = *wanted).await?;
         }
         StoreRequest::SetComplete { key } => {
-            if let Some(mut record) = record(t, *key).await? {
-                record.complete = true;
-                record.wanted = false;
-                put_record(t, *key, &record)?;
+            let complete = |record: &mut Record| (record.complete, record.wanted) = (true, false);
+            change(t, *key, complete).await?;
+        }
+        StoreRequest::SetPinned { key, pinned } => {
+            change(t, *key, |record| record.pinned = *pinned).await?;
+        }
+        StoreRequest::SetUsed(uses) => {
+            for (key, used) in uses {
+                change(t, *key, |record| record.used = *used).await?;
             }
         }
         StoreRequest::FindContent { key } => {
@@ -85,15 +88,27 @@ pub async fn perform(
             let bytes = get_bytes(t, PROOFS, key(content)).await;
             return bytes.map(StoreAnswer::Proof);
         }
-        StoreRequest::RemoveContent { key } => remove_content(t, namespace, *key).await?,
+        StoreRequest::RemoveContent { key } => remove_content(t, Some(namespace), *key).await?,
+        StoreRequest::DropContent { key } => remove_content(t, None, *key).await?,
         StoreRequest::DropSlot { slot } => delete_chunks(t, *slot)?,
     }
     Ok(StoreAnswer::Done)
 }
 
+/// Changes what is kept of a content, if it is.
+async fn change(t: &Transaction, key: ContentKey, to: impl Fn(&mut Record)) -> Result<()> {
+    if let Some(mut record) = record(t, key).await? {
+        to(&mut record);
+        put_record(t, key, &record)?;
+    }
+    Ok(())
+}
+
+/// Bytes; what is something else is damaged and counts as lost.
 async fn get_bytes(t: &Transaction, store: &str, key: JsValue) -> Result<Option<Vec<u8>>> {
     let value = t.get(store, key).await?;
-    Ok(value.map(|bytes| Uint8Array::new(&bytes).to_vec()))
+    let bytes = value.and_then(|value| value.dyn_into::<Uint8Array>().ok());
+    Ok(bytes.map(|bytes| bytes.to_vec()))
 }
 
 fn put_chunks(t: &Transaction, slot: Slot, chunks: &[VerifiedChunk]) -> Result<()> {
@@ -107,7 +122,7 @@ fn put_chunks(t: &Transaction, slot: Slot, chunks: &[VerifiedChunk]) -> Result<(
 async fn drop_chunk(t: &Transaction, slot: Slot, index: u32) -> Result<()> {
     t.delete(CHUNKS, chunk(slot, index))?;
     t.delete(PLACES, chunk(slot, index))?;
-    for (content, mut record) in records(t).await? {
+    for (content, mut record) in records(t).await?.0 {
         if record.slot == slot && record.complete {
             record.complete = false;
             put_record(t, content, &record)?;
@@ -139,12 +154,17 @@ async fn put_content(
                 metadata: content.metadata.clone(),
                 complete: held.is_full(),
                 wanted: content.wanted,
+                pinned: old.as_ref().is_some_and(|old| old.pinned),
+                used: content.used,
                 namespaces: old.map(|old| old.namespaces).unwrap_or_default(),
             };
-            t.put(PROOFS, &key(content.key), &Uint8Array::from(proof))?;
             (record, loses)
         }
     };
+    if !proof.is_empty() {
+        t.put(PROOFS, &key(content.key), &Uint8Array::from(proof))?;
+    }
+    record.pinned |= content.pinned;
     if let Some(loses) = loses.filter(|loses| *loses != record.slot) {
         delete_chunks(t, loses)?;
     }
@@ -153,13 +173,20 @@ async fn put_content(
     stored(t, content.key, record).await
 }
 
-async fn remove_content(t: &Transaction, namespace: &Namespace, content: ContentKey) -> Result<()> {
+/// Takes a content out of one namespace, or out of all.
+async fn remove_content(
+    t: &Transaction,
+    namespace: Option<&Namespace>,
+    content: ContentKey,
+) -> Result<()> {
     let Some(mut record) = record(t, content).await? else {
         return Ok(());
     };
-    record.namespaces.remove(namespace);
-    if !record.namespaces.is_empty() {
-        return put_record(t, content, &record);
+    if let Some(namespace) = namespace {
+        record.namespaces.remove(namespace);
+        if !record.namespaces.is_empty() {
+            return put_record(t, content, &record);
+        }
     }
     t.delete(CONTENTS, key(content))?;
     t.delete(PROOFS, key(content))?;

@@ -46,11 +46,39 @@ export class Transfer extends EventTarget {
   }
 }
 
+class PeerStorage extends EventTarget {
+  isPersisted = scenario.storage?.persisted ?? false;
+  #contents;
+  #remove;
+
+  constructor(contents, remove) {
+    super();
+    this.#contents = contents;
+    this.#remove = remove;
+  }
+
+  async clear() {
+    for (const { key, pinned } of [...this.#contents.values()]) if (!pinned) await this.#remove(key);
+  }
+
+  async estimate() {
+    const held = [...this.#contents.values()].reduce((sum, content) => sum + content.held, 0);
+    const { limit = 6e9, quota = 12e9 } = scenario.storage ?? {};
+    return { held, limit, quota, usage: held, persisted: this.isPersisted };
+  }
+
+  async persist() {
+    this.isPersisted = scenario.storage?.grants ?? true;
+    return this.isPersisted;
+  }
+}
+
 export class Peer extends EventTarget {
   #contents = new Map((scenario.contents ?? []).map((content) => [content.key, content]));
   #people = new Map((scenario.people ?? []).map((person) => [person.id, person]));
   id = '12D3KooWQ7sKJgkw5vRo3MZs8ufhJHnWb4dRtEcyGpL2xVaNThis';
   state = scenario.state ?? 'online';
+  storage = new PeerStorage(this.#contents, (key) => this.remove(key));
 
   static async open(options) {
     readOptions(options);
@@ -79,7 +107,7 @@ export class Peer extends EventTarget {
     }
     if (error) throw failure(error);
     const key = `bafkr4i${[...`${name}${file.size}`].map((letter) => ALPHABET[letter.codePointAt(0) % 32]).join('').padEnd(52, 'q').slice(0, 52)}`;
-    const content = { key, name, type, size: file.size, held: file.size };
+    const content = { key, name, type, size: file.size, held: file.size, pinned: true };
     this.#contents.set(key, content);
     this.#say('content', { content });
     return content;
@@ -121,6 +149,20 @@ export class Peer extends EventTarget {
 
   async contents() {
     return [...this.#contents.values()];
+  }
+
+  async pin(key) {
+    this.#setPinned(key, true);
+  }
+
+  async unpin(key) {
+    this.#setPinned(key, false);
+  }
+
+  #setPinned(key, pinned) {
+    const content = { ...this.#contents.get(key), pinned };
+    this.#contents.set(key, content);
+    this.#say('content', { content });
   }
 
   async remove(key) {

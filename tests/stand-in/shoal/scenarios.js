@@ -134,6 +134,8 @@ export const scenarios = {
   'opening': { open: 'never' },
   'connecting': { state: 'connecting' },
   'alone': { contents: [README, LIGHTHOUSE, FIELD_NOTES] },
+  'refused': { contents: [README], storage: { grants: false } },
+  'nearly-full': { ...base, contents: [{ ...README, pinned: true }, LIGHTHOUSE, FIELD_NOTES], storage: { limit: 6.5e6, persisted: true } },
   'nothing-offered': { people: SWARM.map((each) => ({ ...each, catalog: [] })) },
   'searching': one(still('searching'), { people: only(LECTURE.key) }),
   'no-holder': one(still('waiting', 'not-held'), { people: only(LECTURE.key) }),

@@ -1,0 +1,191 @@
+// What the store may hold: the cap, pins, clearing, a full disk, and what was damaged there.
+
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { BROWSERS, launch, temporaryProfile } from '../rig/browsers.mjs';
+import { attachPeer, openPeer } from '../rig/peers.mjs';
+import { startServer } from '../rig/server.mjs';
+import { startSite } from '../rig/site.mjs';
+
+const MIB = 1024 * 1024;
+const PAGE = '<!doctype html><html lang="en"><title>Test</title>';
+const site = await startSite({ pages: { '/': PAGE, '/bare': PAGE }, until: { after } });
+
+/** A server, and a browser with a publisher of contents of so many MiB each. */
+async function scene(name, t, sizes, flags = {}) {
+  const server = await startServer([], { until: t });
+  const browser = await launch(name, { until: t, profile: await temporaryProfile(), ...flags });
+  const publisher = await openPeer(browser, site, server, { until: t });
+  const contents = [];
+  for (const [at, size] of sizes.entries()) {
+    contents.push(await publisher.publish({ name: `content ${at}`, size: size * MIB, seed: at + 1 }));
+  }
+  return { server, browser, publisher, keys: contents.map(({ key }) => key), contents };
+}
+
+const estimate = (peer) => peer.tab.evaluate(() => window.shoal.peer.storage.estimate());
+const heldKeys = async (peer) => (await peer.contents()).filter(({ size, held }) => size === held).map(({ key }) => key);
+
+function waitsForRoom(peer, key) {
+  return peer.tab.waitFor((key) => {
+    const { state, reason } = window.shoal.progress[key] ?? {};
+    return state === 'waiting' && reason === 'quota';
+  }, { args: [key], timeout: 60_000, what: 'a fetch that waits for room' });
+}
+
+for (const name of BROWSERS) {
+  test(`${name}: what may go makes room, what is pinned stays, and a fetch goes on when it is let go`, async (t) => {
+    const { server, browser, publisher, keys } = await scene(name, t, [4, 4, 4]);
+    assert.ok((await publisher.contents()).every(({ pinned }) => pinned), 'what one publishes is pinned');
+    const options = { storageLimit: 9 * MIB };
+    const fetcher = await openPeer(browser, site, server, { until: t, options });
+    for (const key of keys.slice(0, 2)) await fetcher.fetch(key);
+    assert.deepEqual([(await estimate(fetcher)).held, (await estimate(fetcher)).limit], [8 * MIB, 9 * MIB]);
+    assert.ok((await fetcher.contents()).every(({ pinned }) => !pinned), 'what one fetches is not');
+    await fetcher.tab.evaluate((key) => window.shoal.peer.pin(key), keys[0]);
+    // What was used just now stays as well.
+    await fetcher.start(keys[2]);
+    await waitsForRoom(fetcher, keys[2]);
+    assert.deepEqual((await heldKeys(fetcher)).sort(), keys.slice(0, 2).sort());
+    await fetcher.tab.evaluate((key) => window.shoal.peer.remove(key), keys[1]);
+    await fetcher.finished(keys[2], 10_000);
+    assert.equal(await fetcher.sha256(keys[2]), await publisher.sha256(keys[2]));
+
+    // Uses are kept: in another session the older one goes, and what is pinned still does not.
+    await fetcher.tab.evaluate(() => window.shoal.peer.close());
+    await fetcher.tab.evaluate((last) => new Promise((resolve, reject) => {
+      const opening = indexedDB.open('shoal');
+      opening.onerror = () => reject(opening.error);
+      opening.onsuccess = () => {
+        const database = opening.result;
+        const transaction = database.transaction('contents', 'readwrite');
+        const records = transaction.objectStore('contents');
+        records.get(last).onsuccess = ({ target }) => { records.put({ ...target.result, used: Date.now() - 60_000 }, last); };
+        transaction.oncomplete = () => { database.close(); resolve(); };
+      };
+    }), keys[2]);
+    const again = await attachPeer(fetcher.tab, server, options);
+    await again.fetch(keys[1]);
+    assert.deepEqual((await heldKeys(again)).sort(), keys.slice(0, 2).sort());
+    assert.equal((await again.contents()).find(({ key }) => key === keys[0]).pinned, true);
+    fetcher.tab.assertClean();
+  });
+
+  test(`${name}: a limit is raised and lowered, and clearing leaves what is pinned`, async (t) => {
+    const { server, browser, publisher, keys } = await scene(name, t, [3, 3]);
+    const fetcher = await openPeer(browser, site, server, { until: t, options: { storageLimit: 4 * MIB } });
+    await fetcher.fetch(keys[0]);
+    await fetcher.start(keys[1]);
+    await waitsForRoom(fetcher, keys[1]);
+    await fetcher.tab.evaluate((limit) => {
+      window.told = [];
+      window.shoal.peer.storage.addEventListener('change', ({ detail }) => window.told.push(detail));
+      return window.shoal.peer.storage.setLimit(limit);
+    }, 8 * MIB);
+    await fetcher.finished(keys[1], 10_000);
+    const told = await fetcher.tab.evaluate(() => window.told);
+    assert.equal(told[0].limit, 8 * MIB);
+    assert.equal(told.at(-1).held, 6 * MIB);
+    await fetcher.tab.evaluate((key) => window.shoal.peer.pin(key), keys[1]);
+    await fetcher.tab.evaluate(() => window.shoal.peer.storage.clear());
+    assert.deepEqual(await heldKeys(fetcher), [keys[1]]);
+    assert.equal((await estimate(fetcher)).held, 3 * MIB);
+    // The publisher hears of it before it is asked for what has gone.
+    await publisher.tab.waitFor(async (peer, key) => {
+      const offered = await window.shoal.peer.catalog(peer);
+      return offered.length === 1 && offered[0].key === key;
+    }, { args: [fetcher.id, keys[1]] });
+    const errors = await fetcher.tab.evaluate(() => Promise.all([
+      window.shoal.peer.storage.setLimit(-1), window.shoal.peer.pin('no key'), window.shoal.peer.pin(7),
+      window.shoal.peer.publish('a', { pinned: 'yes' }), window.shoal.peer.fetch('k', { pinned: 1 }),
+    ].map((promise) => promise.then(() => 'nothing', (error) => error.code))));
+    assert.deepEqual(errors, ['invalid-argument', 'invalid-key', 'invalid-key', 'invalid-argument', 'invalid-argument']);
+    fetcher.tab.assertClean();
+  });
+
+  test(`${name}: storage is estimated, and kept if the browser agrees`, async (t) => {
+    const { publisher, server, browser } = await scene(name, t, [1]);
+    const seen = await estimate(publisher);
+    assert.equal(seen.held, MIB);
+    assert.ok(seen.quota > 0 && seen.usage > 0);
+    // Of a disk that others write to it is not the same twice.
+    assert.ok(Math.abs(seen.limit / seen.quota - 0.5) < 0.01, 'half of the quota');
+    assert.equal(seen.persisted, false);
+    // What a browser without a person answers is its own affair; that it is asked is ours.
+    const asked = await publisher.tab.evaluate(async () => {
+      StorageManager.prototype.persist = async () => true;
+      return window.shoal.peer.storage.persist();
+    });
+    assert.equal(asked, true);
+    const memory = await openPeer(browser, site, server, { until: t, options: { store: false } });
+    const small = await memory.tab.evaluate(async () => {
+      const { storage } = window.shoal.peer;
+      StorageManager.prototype.persist = () => { throw new Error('nobody is to be asked'); };
+      return [(await storage.estimate()).limit, await storage.persist(), await storage.persisted()];
+    });
+    assert.deepEqual(small, [256 * MIB, false, false]);
+  });
+
+  test(`${name}: what was damaged in the store is fetched again`, async (t) => {
+    const { server, browser, publisher, keys } = await scene(name, t, [2, 2, 2]);
+    let fetcher = await openPeer(browser, site, server, { until: t });
+    for (const key of keys) await fetcher.fetch(key);
+    await fetcher.tab.evaluate(() => window.shoal.peer.close());
+    await fetcher.tab.evaluate(damage, keys);
+    fetcher = await attachPeer(fetcher.tab, server);
+    const error = await fetcher.tab.waitFor(() => window.shoal.events.find(({ type }) => type === 'error'));
+    assert.ok(error);
+    const [told] = await fetcher.events('error');
+    assert.equal(told.code, 'store-failed');
+    assert.match(told.message, new RegExp(`The record of ${keys[0]} .* damaged`));
+    // A truncated file, a damaged proof: reading repairs both.
+    for (const key of keys.slice(1)) assert.equal(await fetcher.sha256(key), await publisher.sha256(key));
+    await fetcher.fetch(keys[0]);
+    assert.equal(await fetcher.sha256(keys[0]), await publisher.sha256(keys[0]));
+    assert.deepEqual((await heldKeys(fetcher)).sort(), [...keys].sort());
+  });
+}
+
+/** In the page: damages the record of one content, the file of another, the proof of a third. */
+async function damage([record, file, proof]) {
+  const finished = (request) => new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+  const database = await finished(indexedDB.open('shoal'));
+  const transaction = database.transaction(['contents', 'proofs'], 'readwrite');
+  const [contents, proofs] = ['contents', 'proofs'].map((store) => transaction.objectStore(store));
+  const { slot } = await finished(contents.get(file));
+  contents.put({ slot: -1 }, record);
+  proofs.put(new Uint8Array(40), proof);
+  await new Promise((resolve) => { transaction.oncomplete = resolve; });
+  database.close();
+  let folder = await navigator.storage.getDirectory();
+  for (const inner of ['shoal', 'shoal']) folder = await folder.getDirectoryHandle(inner);
+  const handle = await folder.getFileHandle(String(slot));
+  const writable = await handle.createWritable({ keepExistingData: true });
+  await writable.write({ type: 'write', position: 70, data: 'damaged' });
+  await writable.truncate(700_000);
+  await writable.close();
+}
+
+test('firefox: a fetch that finds the disk full waits, and goes on when something is removed', async (t) => {
+  const limit = 24;
+  const { server, publisher, keys } = await scene('chromium', t, [6, 10]);
+  const browser = await launch('firefox', {
+    until: t, profile: await temporaryProfile(), preferences: { 'dom.quotaManager.temporaryStorage.fixedLimit': limit * 1024 },
+  });
+  // A limit above what the browser gives, so that it is the browser that says no.
+  const fetcher = await openPeer(browser, site, server, { until: t, context: 'profile', options: { storageLimit: 4 * limit * MIB } });
+  await fetcher.fetch(keys[0]);
+  const large = await fetcher.tab.evaluate((size) => {
+    const noise = new Uint8Array(size);
+    for (let at = 0; at < size; at += 65536) crypto.getRandomValues(noise.subarray(at, at + 65536));
+    return window.shoal.peer.publish(noise).then(({ key }) => key);
+  }, 10 * MIB);
+  await fetcher.start(keys[1]);
+  await waitsForRoom(fetcher, keys[1]);
+  await fetcher.tab.evaluate((key) => window.shoal.peer.remove(key), large);
+  await fetcher.finished(keys[1], 30_000);
+  assert.equal(await fetcher.sha256(keys[1]), await publisher.sha256(keys[1]));
+});
