@@ -31,6 +31,8 @@ export class Host {
   #isShared;
   #events;
   #isOver = false;
+  /** Whether it was told to close, so that nothing else that ends it is news. */
+  #isLeaving = false;
   /** Closes when all is over. */
   #over = new AbortController();
   /** What the engine is told once it can hear. @type {[any, Transferable[]][] | undefined} */
@@ -65,6 +67,7 @@ export class Host {
   /** Closes the engine in good order. */
   async stop() {
     if (this.#isOver) return;
+    this.#isLeaving = true;
     const closed = new Promise((resolve) => {
       this.#closed = () => resolve(undefined);
       setTimeout(this.#closed, FAREWELL);
@@ -76,14 +79,21 @@ export class Host {
     this.#end();
   }
 
-  /** Lets go of the engine at once: the page goes, or another tab hosts now. */
-  abandon() {
+  /**
+   * Lets go of the engine at once: the page goes, or another tab hosts now. It takes its leave
+   * after that, unless all is to be over `atOnce`.
+   */
+  abandon({ atOnce = false } = {}) {
     if (this.#isOver) return;
     this.#post({ type: 'close' });
-    const worker = this.#worker;
-    this.#worker = undefined;
+    const worker = atOnce ? undefined : this.#worker;
+    if (worker) this.#worker = undefined;
     this.#end();
-    setTimeout(() => worker?.terminate(), FAREWELL);
+    if (!worker) return;
+    const end = () => worker.terminate();
+    setTimeout(end, FAREWELL);
+    // A worker that is frozen keeps its files, and others out of the store.
+    document.addEventListener('freeze', end, { signal: AbortSignal.timeout(FAREWELL) });
   }
 
   /**
@@ -94,6 +104,7 @@ export class Host {
   die(why) {
     if (this.#isOver) return;
     this.#end();
+    if (this.#isLeaving) return;
     this.#events.died(new ShoalError('engine-crashed', `The engine ended unexpectedly and is started again: ${why}`));
   }
 
@@ -175,12 +186,19 @@ export class Host {
     if (this.#isOver) return;
     if (message.type === 'broker') this.#broker.handle(message.message);
     else if (message.type === 'locked') this.#watch();
-    else if (message.type === 'failed') this.#events.failed(fromPlain(message.error));
-    else if (message.type === 'superseded') this.#events.superseded();
     else if (message.type === 'crashed') {
       spoil(this.name);
       this.die(message.message);
-    }
+    } else if (this.#isLeaving) return;
+    else if (message.type === 'failed') this.#events.failed(fromPlain(message.error));
+    else if (message.type === 'superseded') this.#events.superseded();
+    else if (message.type === 'lost') this.#lose();
+  }
+
+  /** Ends an engine whose store is gone; it tells others that it has nothing to give. */
+  #lose() {
+    this.stop();
+    this.#events.died(new ShoalError('store-failed', 'The data of this site was deleted while it was in use, or taken over by a newer version of Shoal. The peer starts anew with what is there.'));
   }
 
   /** Waits for the lock the worker holds. */

@@ -35,7 +35,7 @@ export type Code =
   | 'timeout'
   /** There is no room in this site's storage. What is held stays. */
   | 'quota'
-  /** The store does not work. */
+  /** The store does not work, or the data of the site was deleted while it was open. */
   | 'store-failed'
   /** The rendezvous server cannot be reached, or refuses. */
   | 'rendezvous'
@@ -273,7 +273,8 @@ export interface PeerEvents {
   /** Something is fetched that was not asked for here: in another tab, before the page was
    *  last closed, or by `replicate`. */
   transfer: CustomEvent<{ transfer: Transfer }>;
-  /** Something failed that no call was waiting for. */
+  /** Something failed that no call was waiting for. After `store-failed` what is held may be
+   *  less than before: ask `contents()`. */
   error: CustomEvent<ShoalError>;
 }
 
@@ -282,8 +283,15 @@ export class Peer extends EventTarget {
   private constructor();
   /** Resolves when identity and store are open, offline too. */
   static open(options?: OpenOptions): Promise<Peer>;
-  /** Changes only where the store is in memory and the engine had to be started again. */
+  /** Changes only where the store is in memory and the engine had to be started again, and when
+   *  the data of the site was deleted while it was open. */
   readonly id: PeerId;
+  /**
+   * Whether it is known that what is held goes with the page (no `store`) or with the window
+   * (private ones of Firefox). `false` promises nothing: Chromium does not tell which of its
+   * windows are private.
+   */
+  readonly temporary: boolean;
   readonly state: State;
   /**
    * Shares bytes with the namespace, until they are removed. A file's name and type are

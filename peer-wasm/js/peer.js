@@ -27,6 +27,7 @@ const asyncDispose = Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose');
 /** Events: `state`, `peer-join`, `peer-leave`, `catalog`, `content`, `transfer`, `error`. */
 export class Peer extends EventTarget {
   #id = '';
+  #isTemporary = false;
   /** @type {import('./index.js').State} */
   #state = 'connecting';
   #connection;
@@ -77,8 +78,9 @@ export class Peer extends EventTarget {
     const { engine, store, useWorker } = options;
     this.#opened.promise = new Promise((resolve, reject) => Object.assign(this.#opened, { resolve, reject }));
     this.#connection = new Connection(engine, {
-      attached: ({ id, state }) => {
+      attached: ({ id, state, isTemporary }) => {
         this.#id = id;
+        this.#isTemporary = isTemporary;
         // What the engine before stored last may not have been heard.
         if (this.#isOpen) this.#transfers.forEach((running, key) => running.forEach((control) => this.#tellHeld(key, control)));
         this.#isOpen = true;
@@ -101,6 +103,10 @@ export class Peer extends EventTarget {
 
   get id() {
     return this.#id;
+  }
+
+  get temporary() {
+    return this.#isTemporary;
   }
 
   get state() {

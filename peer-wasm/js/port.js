@@ -9,7 +9,8 @@
  *     client  hello              asks whichever engine there is
  *     engine  welcome, mismatch  it may speak on its channel now; or versions differ
  *     host    starting           patience: the engine is being loaded
- *     host    crashed            the engine is gone, another one follows
+ *     host    present            to a hello: its page is there, whatever the engine does
+ *     host    crashed            the engine is gone, and why; another one follows
  *     host    failed             the engine cannot open the store; why, and another one follows
  *
  * Tabs may have loaded different versions of these modules, so each message says which
@@ -17,7 +18,7 @@
  */
 
 /** Raised whenever what tabs say to each other changes. */
-export const PROTOCOL = 1;
+export const PROTOCOL = 2;
 
 /**
  * @typedef {{ postMessage(message: any, transfer: Transferable[]): void, close(): void,
