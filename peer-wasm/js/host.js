@@ -9,7 +9,7 @@
 import { Broker } from './broker.js';
 import { EngineRoom } from './engine.js';
 import { ShoalError, describe, fromPlain } from './errors.js';
-import { engineLock, newName } from './port.js';
+import { engineLock, locks, newName } from './port.js';
 
 /** How long an engine may take to say good-bye, in milliseconds. A guess: a transaction
  *  and a message to each peer. */
@@ -19,6 +19,7 @@ const FAREWELL = 2000;
  * @typedef {object} Events
  * @property {(error: ShoalError) => void} died the engine is gone
  * @property {(error: ShoalError) => void} failed it could not open its store
+ * @property {(error: ShoalError) => void} lost its store is gone
  * @property {() => void} superseded another engine has taken over the store
  */
 
@@ -195,17 +196,16 @@ export class Host {
     else if (message.type === 'lost') this.#lose();
   }
 
-  /** Ends an engine whose store is gone; it tells others that it has nothing to give. */
+  /** The data of the site was deleted. */
   #lose() {
-    this.stop();
-    this.#events.died(new ShoalError('store-failed', 'The data of this site was deleted while it was in use, or taken over by a newer version of Shoal. The peer starts anew with what is there.'));
+    this.#events.lost(new ShoalError('store-failed', 'The data of this site was deleted while it was in use, or taken over by a newer version of Shoal. The peer starts anew with what is there.'));
   }
 
   /** Waits for the lock the worker holds. */
   async #watch() {
     const { signal } = this.#over;
     try {
-      await navigator.locks.request(engineLock(String(this.#store), this.name), { signal }, () => {});
+      await locks().request(engineLock(String(this.#store), this.name), { signal }, () => {});
     } catch {
       return; // It was ended here.
     }

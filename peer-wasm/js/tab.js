@@ -14,7 +14,7 @@
 
 import { ShoalError, fromPlain, toPlain } from './errors.js';
 import { Host } from './host.js';
-import { CommonChannel, TabPort, clientLock, hostLock, newName } from './port.js';
+import { CommonChannel, TabPort, clientLock, hostLock, locks, newName, renewLocks } from './port.js';
 
 /** @typedef {import('./connection.js').Connection} Connection */
 
@@ -162,7 +162,7 @@ export class Tab {
       return;
     }
     const { signal } = this.#awake;
-    navigator.locks.request(clientLock(name), { signal }, () => {
+    locks().request(clientLock(name), { signal }, () => {
       if (!this.#clients.has(name) || signal.aborted) return undefined;
       this.#introduce(name, client);
       return new Promise((resolve) => { this.#leaving.set(name, () => resolve(undefined)); });
@@ -198,7 +198,7 @@ export class Tab {
       const options = this.#takesOver ? { steal: true } : { signal: this.#waiting.signal };
       this.#takesOver = false;
       try {
-        await navigator.locks.request(hostLock(this.#name), options, () => this.#hold(signal));
+        await locks().request(hostLock(this.#name), options, () => this.#hold(signal));
       } catch (error) {
         if (this.#host) {
           this.#resign();
@@ -242,7 +242,11 @@ export class Tab {
       died: (error) => {
         this.#common?.say({ type: 'crashed', engine: host.name, error: toPlain(error) });
         this.#forAll((client) => client.disconnect(error));
-        this.#serveAgain(error.code === 'store-failed' ? CLEARING : 0);
+        this.#serveAgain();
+      },
+      lost: (error) => {
+        this.#common?.say({ type: 'lost', error: toPlain(error) });
+        this.#lose(error);
       },
       failed: (error) => {
         this.#common?.say({ type: 'failed', error: toPlain(error) });
@@ -257,11 +261,21 @@ export class Tab {
   }
 
   /**
-   * At once if the last one lived long, later and later if not.
+   * The data of the site was deleted, and with it all that tabs have in common.
    *
-   * @param {number} [least] milliseconds to wait in any case
+   * @param {ShoalError} error
    */
-  #serveAgain(least = 0) {
+  #lose(error) {
+    this.#forAll((client) => client.disconnect(error));
+    this.#sleep(new Event('lost'));
+    setTimeout(() => {
+      if (this.#isShared) renewLocks();
+      if (!this.#isOut.signal.aborted) this.#wake();
+    }, CLEARING);
+  }
+
+  /** At once if the last one lived long, later and later if not. */
+  #serveAgain() {
     if (this.#awake.signal.aborted) return;
     const gone = this.#host;
     if (performance.now() - this.#startedAt > LONG_LIFE) this.#restarts = 0;
@@ -269,7 +283,7 @@ export class Tab {
     this.#restarts += 1;
     const timer = setTimeout(() => {
       if (this.#host === gone) this.#serve();
-    }, Math.max(wait, least));
+    }, wait);
     this.#awake.signal.addEventListener('abort', () => clearTimeout(timer));
   }
 
@@ -291,6 +305,8 @@ export class Tab {
         each.disconnect();
         this.#introduce(of, each);
       });
+    } else if (type === 'lost') {
+      this.#lose(fromPlain(error));
     } else if (type === 'crashed') {
       if (this.#host) return;
       this.#forAll((each) => each.disconnect(fromPlain(error)));

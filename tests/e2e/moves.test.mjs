@@ -121,25 +121,25 @@ for (const name of BROWSERS) {
     const { key } = content;
     const tabs = await openFive(name, t, options);
     const guest = tabs.at(-1);
+    // As long as nothing else works.
+    const processes = new Map();
+    for (const { tab } of tabs) processes.set(tab, await processOf(browsers[name], tab));
+    assert.equal(new Set([...processes.values()].map(({ pid }) => pid)).size, tabs.length, 'each tab has a process');
     await guest.start(key);
     await guest.tab.evaluate(watch, key);
 
     /** What happens to a tab; returns how it is undone. */
     const ways = {
       closed: (tab) => tab.close(),
-      crashed: async (tab) => {
-        const process = await processOf(browsers[name], tab);
-        process.signal('SIGKILL');
-      },
+      crashed: (tab) => { processes.get(tab).signal('SIGKILL'); },
       frozen: async (tab) => {
         const session = await tab.page.createCDPSession();
         await session.send('Page.setWebLifecycleState', { state: 'frozen' });
         return () => session.send('Page.setWebLifecycleState', { state: 'active' });
       },
       stopped: async (tab) => {
-        const process = await processOf(browsers[name], tab);
-        process.signal('SIGSTOP');
-        return () => process.signal('SIGCONT');
+        processes.get(tab).signal('SIGSTOP');
+        return () => processes.get(tab).signal('SIGCONT');
       },
     };
     // Firefox freezes no tab, or tells no page.

@@ -3,7 +3,7 @@
 //   const process = await processOf(browser, tab);
 //   process.signal('SIGSTOP');
 //
-// No browser says which one it is: it is the one that works when the tab does.
+// No browser says which one it is: it is the one that works when the tab does, and no other may.
 
 import { readFile, readdir } from 'node:fs/promises';
 
