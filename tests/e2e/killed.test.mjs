@@ -30,7 +30,13 @@ for (const name of Object.keys(KILLS)) {
     const server = await startServer([], { until: t });
     const site = await startBlankSite(t);
     const other = await launch('chromium', { until: t, profile: await temporaryProfile() });
-    const source = await openPeer(other, site, server, { context: 'profile', until: t, options: { uploadLimit: 4 * MIB } });
+    const options = { uploadLimit: 4 * MIB };
+    let source = await openPeer(other, site, server, { context: 'profile', until: t, options });
+    /** Who comes and goes as often as this has to wait for a link, until all is forgotten. */
+    const forget = async () => {
+      await source.tab.evaluate(() => window.shoal.peer.close());
+      source = await attachPeer(source.tab, server, options);
+    };
     const profile = await temporaryProfile();
 
     let id;
@@ -56,6 +62,7 @@ for (const name of Object.keys(KILLS)) {
       const when = `kill ${run - 1}`;
       const { browser, tab, contents, complete } = await look(when);
       for (const key of complete) whole.add(key);
+      await forget();
       const partial = contents.filter(({ key }) => !complete.includes(key));
       counts.partial += partial.filter(({ announced }) => announced > 0).length;
       const wanted = partial.map(({ key }) => key);
@@ -81,6 +88,7 @@ for (const name of Object.keys(KILLS)) {
     }
 
     // And then it is left alone: it gets the rest, and gives all of it to somebody else.
+    await forget();
     const { browser, tab } = await look(`kill ${kills}`);
     const peer = await attachPeer(tab, server);
     assert.equal(peer.id, id);
