@@ -76,6 +76,9 @@ export class Library extends EventTarget {
     people.addEventListener('people', () => this.#touchWaiting());
     people.addEventListener('offers', () => this.#touchWaiting());
     peer.addEventListener('state', () => this.#touchWaiting());
+    peer.addEventListener('error', ({ detail }) => {
+      if (detail.code === 'store-failed') this.#dropGone();
+    });
   }
 
   /** Contents can be shown from now on. */
@@ -252,6 +255,14 @@ export class Library extends EventTarget {
   #drop(entry) {
     if (this.#entries.get(entry.id) === entry) this.#entries.delete(entry.id);
     this.#arrange();
+  }
+
+  /** The data of the site may have been cleared: drops what is no longer held or on its way. */
+  async #dropGone() {
+    const held = new Set((await this.#peer.contents()).map(({ key }) => key));
+    for (const entry of [...this.#entries.values()]) {
+      if (!held.has(entry.id) && ['held', 'partial'].includes(stateOf(entry))) this.#drop(entry);
+    }
   }
 
   /** Who is here and what they offer explains fetches that wait, and names their content. */

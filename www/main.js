@@ -42,7 +42,11 @@ async function start(peer) {
   new School(people, peer.id);
   const space = new Space(peer);
 
-  peer.addEventListener('state', ({ detail }) => noteState(detail.state));
+  peer.addEventListener('state', ({ detail }) => {
+    noteState(detail.state);
+    // Another, if the data of the site was cleared.
+    showSelf(peer.id);
+  });
   peer.addEventListener('error', ({ detail }) => noteError(detail, people));
   people.addEventListener('people', () => settleUnreachable((id) => {
     const person = people.persons.get(id);
@@ -50,6 +54,7 @@ async function start(peer) {
   }));
   noteState(peer.state);
   showSelf(peer.id);
+  if (isSecureContext && peer.temporary) notify('temporary', NOTICES.temporary);
   sharing.allow({ namespace, people, library });
 
   await Promise.all([library.load(), people.refresh(), space.update()]);

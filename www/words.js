@@ -187,6 +187,11 @@ export const NOTICES = {
     text: 'The browser keeps nothing for such a page: what is held here and who you are last until this tab is closed or reloaded, and each tab is a peer of its own. Open the page over HTTPS or on localhost to keep both.',
     tone: 'calm',
   },
+  temporary: {
+    title: 'This window keeps nothing',
+    text: 'It is a private one: what is held here and who you are last until it is closed.',
+    tone: 'calm',
+  },
   dropTooEarly: {
     title: 'Not shared yet',
     text: 'This page is still opening. Drop the files again when it has.',

@@ -10,6 +10,7 @@ use shoal_protocol::{
     content::ContentSize,
     namespace::Namespace,
     proof::{Publication, VerifiedChunk},
+    time::UnixMillis,
 };
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ fn content(number: u64) -> (StoredContent, Vec<u8>, VerifiedChunk) {
         metadata: Metadata::default(),
         held: Bits::full(1),
         wanted: false,
+        pinned: false,
+        used: UnixMillis(0),
     };
     (content, proof.to_bytes(), chunk)
 }
@@ -40,10 +43,10 @@ fn thousands_of_contents_are_fetched_from_one_peer() {
     let holder = network.add_peer(|config| config.contents = contents);
     let store = &mut network.peers[holder].store;
     for (content, proof, chunk) in all {
-        let slot = content.slot;
+        let (slot, size) = (content.slot, content.size);
         let chunks = vec![chunk];
         for request in [
-            StoreRequest::PutChunks { slot, chunks },
+            StoreRequest::PutChunks { slot, size, chunks },
             StoreRequest::PutContent { content, proof },
         ] {
             store

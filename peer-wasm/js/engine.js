@@ -4,7 +4,7 @@
  *
  * Its page says `start`, then `client` (a port of that tab), `broker` and `close`; tabs
  * come by themselves over the common channel. To its page it says `locked`, `opened`,
- * `failed`, `broker`, `superseded`, `crashed` and `closed`.
+ * `failed`, `broker`, `superseded`, `lost` (its store), `crashed` and `closed`.
  *
  * A client says `{ id, call, args }` and is answered `{ id, ok }` or `{ id, error }`. The
  * calls `attach`, `ping`, `wake`, `abort` and `detach` are answered here; all others are
@@ -15,7 +15,7 @@
  */
 
 import { describe, toPlain } from './errors.js';
-import { openFiles } from './files.js';
+import { isTemporary, openFiles } from './files.js';
 import { CommonChannel, TabPort, clientLock, engineLock } from './port.js';
 
 /**
@@ -71,6 +71,7 @@ export class EngineRoom {
   /** Who fetches what. @type {Map<string, Set<string>>} */
   #fetches = new Map();
   #isOver = false;
+  #isTemporary = Promise.resolve(false);
   #release = () => {};
   #toPage;
   #load;
@@ -119,6 +120,7 @@ export class EngineRoom {
         return held;
       });
     }
+    this.#isTemporary = isTemporary(store);
     this.#opened = this.#open(store);
     this.#opened.then(
       () => this.#toPage({ type: 'opened' }),
@@ -148,6 +150,7 @@ export class EngineRoom {
       toClient: (/** @type {number} */ number, /** @type {any} */ message, /** @type {Transferable[]} */ transfer) => this.#answer(number, message, transfer),
       toBroker: (/** @type {any} */ message) => this.#toPage({ type: 'broker', message }),
       superseded: () => this.#toPage({ type: 'superseded' }),
+      lost: () => this.#toPage({ type: 'lost' }),
     });
     this.#engine = engine;
     return engine;
@@ -246,7 +249,7 @@ export class EngineRoom {
       const engine = await this.#opened?.catch(() => undefined);
       if (!engine) return;
       try {
-        const ok = await engine.attach(number, options);
+        const ok = { ...await engine.attach(number, options), isTemporary: await this.#isTemporary };
         client.isAttached = true;
         if (!this.#isOver) client.post({ id, ok });
       } catch (error) {

@@ -17,6 +17,22 @@ const CHUNK = 256 * 1024;
 const OPEN_MAX = 32;
 
 /**
+ * Whether what is stored is known to go with the window. Firefox refuses files to private
+ * windows, which have databases; Chromium's have both, and it does not tell.
+ *
+ * @param {string | false} store
+ */
+export async function isTemporary(store) {
+  if (store === false) return true;
+  try {
+    await navigator.storage.getDirectory();
+  } catch (error) {
+    return error instanceof DOMException && error.name === 'SecurityError';
+  }
+  return false;
+}
+
+/**
  * The files of a store; `undefined` where the browser has none, as in private windows of Firefox.
  *
  * @param {string | false} store

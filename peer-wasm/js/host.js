@@ -9,7 +9,7 @@
 import { Broker } from './broker.js';
 import { EngineRoom } from './engine.js';
 import { ShoalError, describe, fromPlain } from './errors.js';
-import { engineLock, newName } from './port.js';
+import { engineLock, locks, newName } from './port.js';
 
 /** How long an engine may take to say good-bye, in milliseconds. A guess: a transaction
  *  and a message to each peer. */
@@ -19,6 +19,7 @@ const FAREWELL = 2000;
  * @typedef {object} Events
  * @property {(error: ShoalError) => void} died the engine is gone
  * @property {(error: ShoalError) => void} failed it could not open its store
+ * @property {(error: ShoalError) => void} lost its store is gone
  * @property {() => void} superseded another engine has taken over the store
  */
 
@@ -31,6 +32,8 @@ export class Host {
   #isShared;
   #events;
   #isOver = false;
+  /** Whether it was told to close, so that nothing else that ends it is news. */
+  #isLeaving = false;
   /** Closes when all is over. */
   #over = new AbortController();
   /** What the engine is told once it can hear. @type {[any, Transferable[]][] | undefined} */
@@ -65,6 +68,7 @@ export class Host {
   /** Closes the engine in good order. */
   async stop() {
     if (this.#isOver) return;
+    this.#isLeaving = true;
     const closed = new Promise((resolve) => {
       this.#closed = () => resolve(undefined);
       setTimeout(this.#closed, FAREWELL);
@@ -76,14 +80,21 @@ export class Host {
     this.#end();
   }
 
-  /** Lets go of the engine at once: the page goes, or another tab hosts now. */
-  abandon() {
+  /**
+   * Lets go of the engine at once: the page goes, or another tab hosts now. It takes its leave
+   * after that, unless all is to be over `atOnce`.
+   */
+  abandon({ atOnce = false } = {}) {
     if (this.#isOver) return;
     this.#post({ type: 'close' });
-    const worker = this.#worker;
-    this.#worker = undefined;
+    const worker = atOnce ? undefined : this.#worker;
+    if (worker) this.#worker = undefined;
     this.#end();
-    setTimeout(() => worker?.terminate(), FAREWELL);
+    if (!worker) return;
+    const end = () => worker.terminate();
+    setTimeout(end, FAREWELL);
+    // A worker that is frozen keeps its files, and others out of the store.
+    document.addEventListener('freeze', end, { signal: AbortSignal.timeout(FAREWELL) });
   }
 
   /**
@@ -94,6 +105,7 @@ export class Host {
   die(why) {
     if (this.#isOver) return;
     this.#end();
+    if (this.#isLeaving) return;
     this.#events.died(new ShoalError('engine-crashed', `The engine ended unexpectedly and is started again: ${why}`));
   }
 
@@ -175,19 +187,25 @@ export class Host {
     if (this.#isOver) return;
     if (message.type === 'broker') this.#broker.handle(message.message);
     else if (message.type === 'locked') this.#watch();
-    else if (message.type === 'failed') this.#events.failed(fromPlain(message.error));
-    else if (message.type === 'superseded') this.#events.superseded();
     else if (message.type === 'crashed') {
       spoil(this.name);
       this.die(message.message);
-    }
+    } else if (this.#isLeaving) return;
+    else if (message.type === 'failed') this.#events.failed(fromPlain(message.error));
+    else if (message.type === 'superseded') this.#events.superseded();
+    else if (message.type === 'lost') this.#lose();
+  }
+
+  /** The data of the site was deleted. */
+  #lose() {
+    this.#events.lost(new ShoalError('store-failed', 'The data of this site was deleted while it was in use, or taken over by a newer version of Shoal. The peer starts anew with what is there.'));
   }
 
   /** Waits for the lock the worker holds. */
   async #watch() {
     const { signal } = this.#over;
     try {
-      await navigator.locks.request(engineLock(String(this.#store), this.name), { signal }, () => {});
+      await locks().request(engineLock(String(this.#store), this.name), { signal }, () => {});
     } catch {
       return; // It was ended here.
     }

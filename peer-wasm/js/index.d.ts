@@ -35,7 +35,7 @@ export type Code =
   | 'timeout'
   /** There is no room: the store holds what it may (`storageLimit`), or the browser gives no more. */
   | 'quota'
-  /** The store does not work. */
+  /** The store does not work, or the data of the site was deleted while it was open. */
   | 'store-failed'
   /** The rendezvous server cannot be reached, or refuses. */
   | 'rendezvous'
@@ -375,7 +375,8 @@ export interface PeerEvents {
   /** Something is fetched that was not asked for here: in another tab, before the page was
    *  last closed, or by `replicate`. */
   transfer: CustomEvent<{ transfer: Transfer }>;
-  /** Something failed that no call was waiting for. */
+  /** Something failed that no call was waiting for. After `store-failed` what is held may be
+   *  less than before: ask `contents()`. */
   error: CustomEvent<ShoalError>;
 }
 
@@ -384,8 +385,15 @@ export class Peer extends EventTarget {
   private constructor();
   /** Resolves when identity and store are open, offline too. */
   static open(options?: OpenOptions): Promise<Peer>;
-  /** Changes only where the store is in memory and the engine had to be started again. */
+  /** Changes only where the store is in memory and the engine had to be started again, and when
+   *  the data of the site was deleted while it was open. */
   readonly id: PeerId;
+  /**
+   * Whether it is known that what is held goes with the page (no `store`) or with the window
+   * (private ones of Firefox). `false` promises nothing: Chromium does not tell which of its
+   * windows are private.
+   */
+  readonly temporary: boolean;
   readonly state: State;
   /** What the store holds and may hold. */
   readonly storage: PeerStorage;

@@ -28,6 +28,7 @@ const asyncDispose = Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose');
 /** Events: `state`, `peer-join`, `peer-leave`, `catalog`, `content`, `transfer`, `error`. */
 export class Peer extends EventTarget {
   #id = '';
+  #isTemporary = false;
   /** @type {import('./index.js').State} */
   #state = 'connecting';
   #connection;
@@ -81,8 +82,9 @@ export class Peer extends EventTarget {
     const { engine, store, useWorker } = options;
     this.#opened.promise = new Promise((resolve, reject) => Object.assign(this.#opened, { resolve, reject }));
     this.#connection = new Connection(engine, {
-      attached: ({ id, state, damaged = [] }) => {
+      attached: ({ id, state, damaged = [], isTemporary }) => {
         this.#id = id;
+        this.#isTemporary = isTemporary;
         // What the engine before stored last may not have been heard.
         if (this.#isOpen) this.#transfers.forEach((running, key) => running.forEach((control) => this.#tellHeld(key, control)));
         this.#isOpen = true;
@@ -108,6 +110,10 @@ export class Peer extends EventTarget {
 
   get id() {
     return this.#id;
+  }
+
+  get temporary() {
+    return this.#isTemporary;
   }
 
   get state() {

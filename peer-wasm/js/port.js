@@ -9,7 +9,9 @@
  *     client  hello              asks whichever engine there is
  *     engine  welcome, mismatch  it may speak on its channel now; or versions differ
  *     host    starting           patience: the engine is being loaded
- *     host    crashed            the engine is gone, another one follows
+ *     host    present            to a hello: its page is there, whatever the engine does
+ *     host    crashed            the engine is gone, and why; another one follows
+ *     host    lost               the data of the site was deleted; all begin anew
  *     host    failed             the engine cannot open the store; why, and another one follows
  *
  * Tabs may have loaded different versions of these modules, so each message says which
@@ -17,7 +19,7 @@
  */
 
 /** Raised whenever what tabs say to each other changes. */
-export const PROTOCOL = 1;
+export const PROTOCOL = 2;
 
 /**
  * @typedef {{ postMessage(message: any, transfer: Transferable[]): void, close(): void,
@@ -94,6 +96,25 @@ export const engineLock = (store, engine) => `shoal:engine:${store}:${engine}`;
 
 /** The lock whose holder hosts the engine. @param {string} store */
 export const hostLock = (store) => `shoal:host:${store}`;
+
+/** Made anew when those of the page belong to data that was deleted. @type {HTMLIFrameElement | undefined} */
+let frame;
+
+/** The locks that tabs of the site share. */
+export const locks = () => frame?.contentWindow?.navigator.locks ?? navigator.locks;
+
+/**
+ * Locks as pages have them that are opened from now on. When a person clears the data of a site
+ * Chromium (156) leaves its pages the locks they have, and gives others to those that come later
+ * and to new workers: each lock could be held twice. An empty frame is a page that comes later.
+ */
+export function renewLocks() {
+  const old = frame;
+  frame = document.createElement('iframe');
+  frame.hidden = true;
+  document.documentElement.append(frame);
+  old?.remove();
+}
 
 /** A name nobody else has. `crypto.randomUUID` is missing on plain-HTTP origins. */
 export function newName() {

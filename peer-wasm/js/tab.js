@@ -3,8 +3,9 @@
  *
  * All tabs that use a store wait for one lock; who gets it hosts the engine. Each tab
  * gives its clients a port to the engine, wherever that is, and a new port when the
- * engine is another. A tab whose host does not answer, while somebody looks at it, takes
- * the lock away: the host may be frozen, and the store lets only the newest engine write.
+ * engine is another. A page that is frozen or put aside lets go of the lock before. A tab
+ * whose host does not answer, while somebody looks at it, takes the lock away: the host may
+ * be stopped, and the store lets only the newest engine write.
  *
  * Where there is nothing to share (a store in memory) or nobody to share it with
  * (plain-HTTP and opaque origins have no locks), a tab is made for each client and hosts
@@ -13,21 +14,26 @@
 
 import { ShoalError, fromPlain, toPlain } from './errors.js';
 import { Host } from './host.js';
-import { CommonChannel, TabPort, clientLock, hostLock, newName } from './port.js';
+import { CommonChannel, TabPort, clientLock, hostLock, locks, newName, renewLocks } from './port.js';
 
 /** @typedef {import('./connection.js').Connection} Connection */
 
-/** How often a sign of life is asked for while somebody looks at the page, in milliseconds. */
-const PULSE = 1000;
-/** How many may stay unanswered: those of an engine elsewhere, whose tab may be frozen. They
- *  are counted, not timed, so that a machine that stood still takes no engine away. */
-const SILENCE_ELSEWHERE = 3;
-/** And those of this tab's own, which can only be busy or hang. A guess. */
-const SILENCE_HERE = 10;
+/** How often a sign of life is asked for while somebody looks at the page, in milliseconds: so
+ *  that an engine whose tab was stopped is somewhere else within two seconds. */
+const PULSE = 300;
+/** How many an engine elsewhere may leave unanswered, and how many its page, before its tab is
+ *  held to be stopped: only if both are silent, since either may be busy. They are counted, not
+ *  timed, so that a machine that stood still takes no engine away. */
+const SILENCE_STOPPED = { engine: 3, page: 2 };
+/** And how many an engine alone, which is busy or hangs: some ten seconds. A guess. */
+const SILENCE_HANGS = 33;
 /** Longest random wait before taking over, so that not all tabs do, in milliseconds. A guess. */
-const HESITATION = 500;
+const HESITATION = 200;
 /** Shortest and longest wait before an engine is started again that did not live long. */
 const RESTART = { first: 500, longest: 30_000 };
+/** How long a browser may take to clear all of a site's data once it has begun, in milliseconds:
+ *  what is written meanwhile may go too. A guess. */
+const CLEARING = 500;
 /** An engine that lived so long is started again at once, in milliseconds. A guess. */
 const LONG_LIFE = 60_000;
 
@@ -51,8 +57,12 @@ export class Tab {
   #waiting = new AbortController();
   #takesOver = false;
   #hesitates = false;
+  /** Signs of life that were asked of the host's page in vain since the last one. */
+  #absence = 0;
   /** Gives the host's lock back. */
   #release = () => {};
+  /** Ends what the page tells it: nobody is left. */
+  #isOut;
   #store;
   #useWorker;
   #isShared;
@@ -85,8 +95,13 @@ export class Tab {
     this.#store = store;
     this.#useWorker = useWorker;
     this.#isShared = isShared;
-    addEventListener('pagehide', this.#sleep);
-    addEventListener('pageshow', this.#wake);
+    this.#isOut = new AbortController();
+    const { signal } = this.#isOut;
+    addEventListener('pagehide', this.#sleep, { signal });
+    addEventListener('pageshow', this.#wake, { signal });
+    // Only Chromium tells.
+    document.addEventListener('freeze', this.#sleep, { signal });
+    document.addEventListener('resume', this.#wake, { signal });
     this.#rise();
   }
 
@@ -112,11 +127,16 @@ export class Tab {
     this.#contend(signal);
   }
 
-  /** The page is put aside: for good, or to be shown again as it is (bfcache). */
-  #sleep = () => {
+  /**
+   * The page is put aside: for good, or to be shown again as it is (bfcache), or to do nothing
+   * until it is looked at (frozen).
+   *
+   * @param {Event} event
+   */
+  #sleep = ({ type }) => {
     this.#awake.abort();
     this.#waiting.abort();
-    this.#host?.abandon();
+    this.#host?.abandon({ atOnce: type === 'freeze' });
     this.#host = undefined;
     this.#release();
     for (const leave of this.#leaving.values()) leave();
@@ -142,7 +162,7 @@ export class Tab {
       return;
     }
     const { signal } = this.#awake;
-    navigator.locks.request(clientLock(name), { signal }, () => {
+    locks().request(clientLock(name), { signal }, () => {
       if (!this.#clients.has(name) || signal.aborted) return undefined;
       this.#introduce(name, client);
       return new Promise((resolve) => { this.#leaving.set(name, () => resolve(undefined)); });
@@ -155,8 +175,7 @@ export class Tab {
     this.#leaving.get(name)?.();
     this.#leaving.delete(name);
     if (this.#clients.size > 0) return;
-    removeEventListener('pagehide', this.#sleep);
-    removeEventListener('pageshow', this.#wake);
+    this.#isOut.abort();
     if (tabs.get(this.#name) === this) tabs.delete(this.#name);
     this.#awake.abort();
     this.#waiting.abort();
@@ -179,7 +198,7 @@ export class Tab {
       const options = this.#takesOver ? { steal: true } : { signal: this.#waiting.signal };
       this.#takesOver = false;
       try {
-        await navigator.locks.request(hostLock(this.#name), options, () => this.#hold(signal));
+        await locks().request(hostLock(this.#name), options, () => this.#hold(signal));
       } catch (error) {
         if (this.#host) {
           this.#resign();
@@ -217,11 +236,17 @@ export class Tab {
 
   #serve() {
     this.#startedAt = performance.now();
+    // Others that are about to take over need not.
+    this.#common?.say({ type: 'starting' });
     const host = new Host({ store: this.#store, isShared: this.#isShared, useWorker: this.#useWorker }, {
       died: (error) => {
-        this.#common?.say({ type: 'crashed', engine: host.name });
+        this.#common?.say({ type: 'crashed', engine: host.name, error: toPlain(error) });
         this.#forAll((client) => client.disconnect(error));
         this.#serveAgain();
+      },
+      lost: (error) => {
+        this.#common?.say({ type: 'lost', error: toPlain(error) });
+        this.#lose(error);
       },
       failed: (error) => {
         this.#common?.say({ type: 'failed', error: toPlain(error) });
@@ -235,8 +260,23 @@ export class Tab {
     this.#forAll((client) => client.connect(host.connect()));
   }
 
+  /**
+   * The data of the site was deleted, and with it all that tabs have in common.
+   *
+   * @param {ShoalError} error
+   */
+  #lose(error) {
+    this.#forAll((client) => client.disconnect(error));
+    this.#sleep(new Event('lost'));
+    setTimeout(() => {
+      if (this.#isShared) renewLocks();
+      if (!this.#isOut.signal.aborted) this.#wake();
+    }, CLEARING);
+  }
+
   /** At once if the last one lived long, later and later if not. */
   #serveAgain() {
+    if (this.#awake.signal.aborted) return;
     const gone = this.#host;
     if (performance.now() - this.#startedAt > LONG_LIFE) this.#restarts = 0;
     const wait = this.#restarts === 0 ? 0 : Math.min(RESTART.first * 2 ** (this.#restarts - 1), RESTART.longest);
@@ -252,7 +292,12 @@ export class Tab {
     const client = this.#clients.get(name);
     if (type === 'hello') {
       // An engine that is being loaded hears nothing yet.
-      if (this.#host && !this.#host.isListening) this.#common?.say({ type: 'starting', client: name });
+      if (this.#host) this.#common?.say({ type: this.#host.isListening ? 'present' : 'starting' });
+    } else if (type === 'present') {
+      this.#absence = 0;
+    } else if (type === 'starting') {
+      this.#absence = 0;
+      if (!this.#host) this.#forAll((each) => { each.silence = 0; });
     } else if (type === 'here') {
       if (engine === this.#host?.name) return;
       if (this.#host) return; // The theft of the lock is noticed on its own.
@@ -260,15 +305,15 @@ export class Tab {
         each.disconnect();
         this.#introduce(of, each);
       });
+    } else if (type === 'lost') {
+      this.#lose(fromPlain(error));
     } else if (type === 'crashed') {
       if (this.#host) return;
-      this.#forAll((each) => each.disconnect(new ShoalError('engine-crashed', 'The engine ended unexpectedly and is started again by another tab.')));
+      this.#forAll((each) => each.disconnect(fromPlain(error)));
     } else if (type === 'failed') {
       if (!this.#host) this.#forAll((each) => each.refuse(fromPlain(error)));
     } else if (!client || this.#host) {
       return;
-    } else if (type === 'starting') {
-      client.silence = 0;
     } else if (type === 'welcome') {
       client.silence = 0;
       if (!client.hasPort) client.connect(new TabPort(this.#name, name, engine));
@@ -278,7 +323,7 @@ export class Tab {
 
   /** @param {import('./port.js').Announcement} said of another version */
   #hearOther({ type, shoal }) {
-    if (type === 'hello' || type === 'starting' || this.#host) return;
+    if (type === 'hello' || type === 'starting' || type === 'present' || this.#host) return;
     const error = new ShoalError('unsupported', `Another tab of this site runs another version of Shoal (tabs speak version ${shoal} there): close it, or reload both.`);
     this.#forAll((client) => client.refuse(error));
   }
@@ -301,17 +346,22 @@ export class Tab {
       if (this.#host) this.#host.die('it does not answer.');
       else if (this.#isShared) this.#takeOver();
     }
+    let isAsked = false;
     this.#forAll((client, name) => {
       client.silence += 1;
       if (this.#host && !this.#host.isListening) client.silence = 0;
       if (client.hasPort) client.ping();
-      // Also one who has a port and no answer: the engine may not have heard.
-      if (!client.isAttached && !this.#host) this.#common?.say({ type: 'hello', client: name });
+      if (this.#host || (client.isAttached && client.silence < 2)) return;
+      // The engine may not have heard who has a port and no answer; and its page is asked too.
+      isAsked = true;
+      this.#common?.say({ type: 'hello', client: name });
     });
+    this.#absence = isAsked ? this.#absence + 1 : 0;
   }
 
   #isSilent() {
-    const limit = this.#host ? SILENCE_HERE : SILENCE_ELSEWHERE;
+    const isAbsent = !this.#host && this.#absence >= SILENCE_STOPPED.page;
+    const limit = isAbsent ? SILENCE_STOPPED.engine : SILENCE_HANGS;
     return [...this.#clients.values()].some((client) => client.silence >= limit);
   }
 
@@ -323,6 +373,7 @@ export class Tab {
       this.#hesitates = false;
       if (signal.aborted || this.#host || !this.#isSilent()) return;
       this.#takesOver = true;
+      this.#absence = 0;
       this.#forAll((client) => {
         client.silence = 0;
         client.disconnect();

@@ -33,6 +33,8 @@ export interface Host {
   toBroker(message: any): void;
   /** Another engine has taken over the store; this one is of no more use. */
   superseded(): void;
+  /** The store was closed or deleted from outside; what it held is gone. */
+  lost(): void;
 }
 /** Options of a client. Those of the first client of a rendezvous and namespace hold. */
 export interface AttachOptions {
@@ -57,6 +59,7 @@ export interface AttachOptions {
 extern "C" {
     /// What an engine needs of the place where it runs.
     #[wasm_bindgen(typescript_type = "Host")]
+    #[derive(Clone)]
     pub type Host;
 
     #[wasm_bindgen(method, catch, js_name = toClient)]
@@ -72,6 +75,9 @@ extern "C" {
 
     #[wasm_bindgen(method, catch)]
     fn superseded(this: &Host) -> Result<(), JsValue>;
+
+    #[wasm_bindgen(method, catch)]
+    fn lost(this: &Host) -> Result<(), JsValue>;
 }
 
 /// The peer: everything of Shoal that is not bound to a page.
@@ -129,7 +135,12 @@ impl Engine {
         let files = files.filter(JsValue::is_object).map(JsCast::unchecked_into);
         let store = match name.as_string() {
             Some(name) => {
-                let opened = Store::open(&name, files, now).await;
+                let outside = host.clone();
+                let lost = move || {
+                    // An error of the host is the host's to report.
+                    let _ = outside.lost();
+                };
+                let opened = Store::open(&name, files, now, lost).await;
                 opened.map_err(|e| of_store(&e))?
             }
             None if name.is_falsy() => Store::memory(),

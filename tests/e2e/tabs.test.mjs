@@ -5,11 +5,15 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { BROWSERS, launch } from '../rig/browsers.mjs';
 import { openFacade, startFacadeSite } from '../rig/facade.mjs';
+import { processOf } from '../rig/processes.mjs';
 
 const suite = { after };
 const site = await startFacadeSite({ until: suite });
 const browsers = {};
 for (const name of BROWSERS) browsers[name] = await launch(name, { until: suite });
+
+/** Longer than a tab that is stopped keeps the engine, in milliseconds. */
+const BUSY = 3000;
 
 /** What a worker's end makes the browser write to the page's console. */
 const TRAP = [/the engine crashed/, /unreachable/];
@@ -117,6 +121,63 @@ for (const name of BROWSERS) {
     tab.assertClean();
   });
 
+  test(`${name}: an engine whose store is deleted says so in every tab, and another begins anew`, async (t) => {
+    const host = await openTab(t);
+    const guest = await openTab(t, host);
+    await guest.evaluate(async () => { globalThis.transfer = await peer.fetch('k600000'); });
+    const before = await engines(guest);
+    await guest.evaluate(() => order({ do: 'lose' }));
+    for (const tab of [host, guest]) {
+      assert.equal(await tab.waitFor(() => events.find(({ type }) => type === 'error')?.detail.code), 'store-failed');
+      await tab.waitFor(() => peer.state === 'online');
+    }
+    // It takes its leave: nobody is to be promised what is gone.
+    await guest.waitFor((before) => calls.some(({ call, engine }) => call === 'close' && before.includes(engine)), { args: [before] });
+    await askedAnother(guest, 'fetch', before);
+    await guest.evaluate(() => order({ do: 'hold', key: 'k600000', chunks: 3 }));
+    assert.equal((await guest.evaluate(() => transfer.done)).held, 600000);
+    for (const tab of [host, guest]) tab.assertClean();
+  });
+
+  test(`${name}: neither a busy page nor a busy engine loses the engine`, async (t) => {
+    const host = await openTab(t);
+    const guest = await openTab(t, host);
+    const before = await engines(guest);
+    await guest.page.bringToFront();
+    const busy = (milliseconds) => {
+      const end = performance.now() + milliseconds;
+      while (performance.now() < end);
+    };
+    await host.evaluate(busy, BUSY);
+    await guest.evaluate((milliseconds) => order({ do: 'work', milliseconds }), BUSY);
+    // Answered when that is over.
+    await guest.evaluate(() => peer.peers());
+    assert.deepEqual(await engines(guest), before);
+    assert.deepEqual(await guest.evaluate(() => events), []);
+    for (const tab of [host, guest]) tab.assertClean();
+  });
+
+  test(`${name}: a tab whose process is stopped loses the engine within two seconds`, async (t) => {
+    const host = await openTab(t);
+    const guest = await openTab(t, host);
+    const before = await engines(guest);
+    const process = await processOf(browsers[name], host);
+    await guest.page.bringToFront();
+    const stopped = await guest.evaluate(() => Date.now());
+    process.signal('SIGSTOP');
+    try {
+      await askedAnother(guest, 'attach', before);
+      const time = await guest.evaluate((stopped) => Date.now() - stopped, stopped);
+      t.diagnostic(`after ${time} ms`);
+      assert.ok(time < 2000, `${time} ms`);
+    } finally {
+      process.signal('SIGCONT');
+    }
+    await host.waitFor(() => peer.state === 'online');
+    assert.deepEqual(await host.evaluate(() => peer.peers()), []);
+    for (const tab of [host, guest]) tab.assertClean();
+  });
+
   test(`${name}: tabs of another version are told so`, async (t) => {
     const tab = await openTab(t);
     const other = await openFacade(browsers[name], site, { beside: tab, until: t });
@@ -125,7 +186,7 @@ for (const name of BROWSERS) {
       channel.onmessage = ({ data }) => { if (data.type === 'mismatch') resolve(data); };
       channel.postMessage({ shoal: 99, type: 'hello', client: 'later' });
     }));
-    assert.deepEqual([mismatch.client, mismatch.shoal], ['later', 1]);
+    assert.deepEqual([mismatch.client, mismatch.shoal], ['later', 2]);
 
     // And the other way round: this tab's code is the one that does not match.
     const alone = await openFacade(browsers[name], site, { until: t });
@@ -162,7 +223,7 @@ for (const name of BROWSERS) {
   });
 }
 
-test('chromium: a tab takes the engine from one that is frozen, which follows when it thaws', async (t) => {
+test('chromium: a tab that is frozen lets the engine go, and follows when it thaws', async (t) => {
   const openTab = async (beside) => {
     const tab = await openFacade(browsers.chromium, site, { beside, until: t });
     await tab.evaluate(() => open());
@@ -174,8 +235,12 @@ test('chromium: a tab takes the engine from one that is frozen, which follows wh
   await guest.evaluate(async (key) => { globalThis.transfer = await peer.fetch(key); }, key);
   const before = await guest.evaluate(() => calls[0].engine);
   const session = await host.page.createCDPSession();
+  const frozen = Date.now();
   await session.send('Page.setWebLifecycleState', { state: 'frozen' });
   await guest.waitFor((before) => calls.some(({ call, engine }) => call === 'fetch' && engine !== before), { args: [before] });
+  const time = Date.now() - frozen;
+  t.diagnostic(`after ${time} ms`);
+  assert.ok(time < 1000, `${time} ms: it is let go, and not missed first`);
   await guest.evaluate((key) => order({ do: 'hold', key, chunks: 3 }), key);
   assert.equal((await guest.evaluate(() => transfer.done)).held, 600000);
   await session.send('Page.setWebLifecycleState', { state: 'active' });

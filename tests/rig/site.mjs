@@ -13,15 +13,16 @@ const TYPES = {
  * Serves `pages` (path to text) and the files of `folder`, on a free port of 127.0.0.1.
  *
  * @param {{ pages?: Record<string, string>, folder?: string, headers?: Record<string, string>,
- *   until?: { after(done: () => Promise<void>): void } }} options
+ *   headersOf?: Record<string, Record<string, string>>,
+ *   until?: { after(done: () => Promise<void>): void } }} options `headersOf`: of single paths
  */
-export async function startSite({ pages = {}, folder, headers = {}, until } = {}) {
+export async function startSite({ pages = {}, folder, headers = {}, headersOf = {}, until } = {}) {
   const server = createServer(async (request, response) => {
     const { pathname } = new URL(request.url, 'http://site');
     try {
       const body = await find(decodeURIComponent(pathname));
       const type = TYPES[path.extname(pathname)] ?? TYPES['.html'];
-      response.writeHead(200, { 'content-type': type, 'cache-control': 'no-store', ...headers }).end(body);
+      response.writeHead(200, { 'content-type': type, 'cache-control': 'no-store', ...headers, ...headersOf[pathname] }).end(body);
     } catch {
       response.writeHead(404).end();
     }

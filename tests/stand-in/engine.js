@@ -54,7 +54,9 @@ export class Engine {
     if (order.do === 'trap') Promise.resolve().then(trap);
     else if (order.do === 'vanish') self.close();
     else if (order.do === 'hang') for (;;);
+    else if (order.do === 'work') work(order.milliseconds);
     else if (order.do === 'supersede') this.host.superseded();
+    else if (order.do === 'lose') this.host.lost();
     else if (order.do === 'say') this.#tellAll(order.message);
     else if (order.do === 'hold') this.#hold(order.key, order.chunks);
   }
@@ -148,6 +150,11 @@ export class Engine {
   #note(client, id, call, args) {
     wire.postMessage({ engine: name, client, id, call, args });
   }
+}
+
+function work(milliseconds) {
+  const end = performance.now() + milliseconds;
+  while (performance.now() < end);
 }
 
 function progress(state, held, size) {

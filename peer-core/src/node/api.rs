@@ -138,8 +138,9 @@ impl Node {
             }
             Command::Catalog { peer } => self.catalog(now, call, peer),
             Command::Close => {
-                self.answer(call, Answer::Done);
                 self.close();
+                // Last, since the driver ends with it, and the leave is to be said before.
+                self.answer(call, Answer::Done);
             }
         }
     }

@@ -76,8 +76,14 @@ enum Said {
 
 impl IndexedDb {
     /// Opens the database, takes it over, and deletes chunks that no record names: those of
-    /// publications that never came to an end.
-    pub async fn open(name: &str, files: Option<Files>, now: UnixMillis) -> Result<Self> {
+    /// publications that never came to an end. `lost` is called if the database is closed from
+    /// outside.
+    pub async fn open(
+        name: &str,
+        files: Option<Files>,
+        now: UnixMillis,
+        lost: impl Fn() + Clone + 'static,
+    ) -> Result<Self> {
         let mut request = idb::Factory::new()
             .and_then(|factory| factory.open(name, Some(FORMAT)))
             .map_err(from_idb)?;
@@ -105,9 +111,12 @@ impl IndexedDb {
         // closed it, as when a person clears the data of the site.
         let listeners = ["versionchange", "close"].map(|name| {
             let (database, is_closed) = (database.clone(), Rc::clone(&is_closed));
+            let lost = lost.clone();
             EventListener::new(&database.clone(), name, move |_| {
-                is_closed.set(true);
                 database.close();
+                if !is_closed.replace(true) {
+                    lost();
+                }
             })
         });
         let mut store = Self {

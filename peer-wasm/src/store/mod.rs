@@ -34,13 +34,14 @@ impl Store {
     }
 
     /// Opens the database `name`, with files if there are any, and takes it from whichever
-    /// engine had it before.
+    /// engine had it before. `lost` is called if it is deleted from outside.
     pub async fn open(
         name: &str,
         files: Option<Files>,
         now: UnixMillis,
+        lost: impl Fn() + Clone + 'static,
     ) -> Result<Self, StoreError> {
-        let opened = IndexedDb::open(name, files, now).await;
+        let opened = IndexedDb::open(name, files, now, lost).await;
         opened.map(Self::IndexedDb)
     }
 

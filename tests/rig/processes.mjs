@@ -1,0 +1,44 @@
+// The process that runs a tab, to be stopped or ended as a tab that hangs or crashes is.
+//
+//   const process = await processOf(browser, tab);
+//   process.signal('SIGSTOP');
+//
+// No browser says which one it is: it is the one that works when the tab does, and no other may.
+
+import { readFile, readdir } from 'node:fs/promises';
+
+/** How long the tab works, in milliseconds: a guess, enough on a busy machine. */
+const WORK = 600;
+
+/** @param {import('./browsers.mjs').Tab} tab */
+export async function processOf(browser, tab) {
+  const group = browser.puppet.process().pid;
+  const before = await ticks(group);
+  await tab.evaluate((milliseconds) => {
+    const end = performance.now() + milliseconds;
+    while (performance.now() < end);
+  }, WORK);
+  const worked = [...await ticks(group)].map(([pid, time]) => ({ pid, time: time - (before.get(pid) ?? 0) }));
+  worked.sort((a, b) => b.time - a.time);
+  const [{ pid, time }, second] = worked;
+  if (time < 2 * (second?.time ?? 0)) throw new Error(`which process runs ${tab.page.url()} is not clear: ${JSON.stringify(worked.slice(0, 3))}`);
+  return { pid, signal: (name) => process.kill(pid, name) };
+}
+
+/** How the programs call processes that run pages. */
+const RUNS_PAGES = /--type=renderer|-contentproc.*\btab\b/;
+
+/** Those of a group that run pages, and the processor time each has had, in ticks. */
+async function ticks(group) {
+  const found = new Map();
+  for (const pid of await readdir('/proc')) {
+    if (!/^\d+$/.test(pid)) continue;
+    const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
+    // The name before may have spaces and brackets.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    if (Number(fields[2]) !== group) continue;
+    const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+    if (RUNS_PAGES.test(command.replaceAll('\0', ' '))) found.set(Number(pid), Number(fields[11]) + Number(fields[12]));
+  }
+  return found;
+}
