@@ -237,13 +237,16 @@ export class Peer extends EventTarget {
   async serve(options) {
     const { worker, scope, onDemand } = readCallOptions(options);
     const read = { worker, scope, onDemand: readFlag(onDemand, 'onDemand') };
-    if (this.#state === 'closed') throw closed();
+    const isClosed = () => this.#state === 'closed';
+    if (isClosed()) throw closed();
     // Not every page needs it.
     const { Serving } = await import('./serving.js');
     const serving = await Serving.start(this, read);
-    if (this.#state === 'closed') serving.stop();
-    else this.#serving?.stop();
+    this.#serving?.stop();
     this.#serving = serving;
+    if (!isClosed()) return;
+    serving.stop();
+    throw closed();
   }
 
   /**

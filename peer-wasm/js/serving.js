@@ -7,8 +7,8 @@ import { ShoalError, describe, toPlain } from './errors.js';
 import { newName } from './port.js';
 
 /**
- * @typedef {import('./index.js').Peer} Peer
- * @typedef {import('./index.js').Transfer} Transfer
+ * @typedef {import('./peer.js').Peer} Peer
+ * @typedef {import('./transfer.js').Transfer} Transfer
  * @typedef {{ transfer: Promise<Transfer>, abort: AbortController, users: number, timer?: ReturnType<typeof setTimeout> }} Use
  */
 

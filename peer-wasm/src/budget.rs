@@ -81,9 +81,10 @@ impl Budget {
         let mut again = false;
         loop {
             let in_use = || self.in_use();
-            let mut space = self.space.borrow_mut();
-            let admission = space.admit(self.now(), &request, again, in_use);
-            drop(space);
+            let admission = self
+                .space
+                .borrow_mut()
+                .admit(self.now(), &request, again, in_use);
             match admission {
                 Admission::Now => break,
                 Admission::Wait(keys) if keys.is_empty() => self.change().await,
@@ -101,10 +102,11 @@ impl Budget {
         };
         let result = self.store.handle(namespace, request).await;
         let now = self.now();
-        let mut space = self.space.borrow_mut();
-        let has_room = space.done(now, namespace, change, &result);
-        let uses = space.poll_uses(now);
-        drop(space);
+        let (has_room, uses) = {
+            let mut space = self.space.borrow_mut();
+            let has_room = space.done(now, namespace, change, &result);
+            (has_room, space.poll_uses(now))
+        };
         if !uses.is_empty() {
             self.note(uses).await;
         }

@@ -48,6 +48,9 @@ impl Terms {
     }
 }
 
+/// Chunks that have verified, and who sent them.
+pub(crate) type Ready = Vec<(VerifiedChunk, PeerId)>;
+
 /// A content that is being fetched.
 #[derive(Debug)]
 pub(crate) struct Fetch {
@@ -343,9 +346,7 @@ impl Fetch {
     }
 
     /// Chunks for the store, their slot and the size of it all, a few transactions at a time.
-    pub(crate) fn poll_write(
-        &mut self,
-    ) -> Option<(Slot, ContentSize, Vec<(VerifiedChunk, PeerId)>)> {
+    pub(crate) fn poll_write(&mut self) -> Option<(Slot, ContentSize, Ready)> {
         let chunks = self.chunks.as_mut()?;
         Some((chunks.slot, chunks.proof.size(), chunks.poll_write()?))
     }
