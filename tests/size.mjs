@@ -6,10 +6,12 @@ import path from 'node:path';
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 
 /**
- * Bytes, brotli, all files together: what no change may pass. Goes down in steps; went up once,
- * by 8,000, for restarts of ICE and for chunks in files.
+ * Bytes, brotli, all files together: what no change may pass. Goes down in steps; went up by
+ * 8,000 for restarts of ICE and for chunks in files, and by 19,000 for a store with a limit, for
+ * reading on demand, for addresses of contents (`sw.js` and `serving.js`, 3,400, which a page
+ * loads only if it calls `serve`) and for thousands of fetches at a time.
  */
-const BUDGET = 209_600;
+const BUDGET = 228_600;
 /** Where the budget is to end. WebTorrent is 56 KB, js-libp2p 128 KB, Helia 309 KB. */
 const GOAL = 110_000;
 
