@@ -97,7 +97,7 @@ for (const name of BROWSERS) {
     const host = new URL(site.url).host;
     assert.deepEqual(await attached({}), {
       rendezvous: `ws://${host}/v1/socket`, namespace: 'public', replicate: null, uploadLimit: null,
-      downloadLimit: null, uploadSlots: null, store: 'shoal',
+      downloadLimit: null, uploadSlots: null, storageLimit: null, store: 'shoal',
     });
     const { rendezvous, iceServers, replicate, uploadLimit, downloadLimit, uploadSlots, store } = await attached({
       rendezvous: 'https://shoal.example', iceServers: [{ urls: 'turn:a', username: 'u', credential: 'c' }],
@@ -360,7 +360,7 @@ for (const name of BROWSERS) {
     const told = seen.calls.filter(([call]) => !['attach', 'ping', 'peers'].includes(call));
     assert.deepEqual(told.map(([call]) => call), ['fetch', 'pause', 'resume', 'prioritise', 'limit', 'abort', 'stopFetch']);
     assert.deepEqual(told.slice(0, 5).map(([, args]) => args), [
-      { key, priority: 'high', paused: false }, { key }, { key }, { key, priority: 'low' },
+      { key, priority: 'high', paused: false, pinned: false, onDemand: false }, { key }, { key }, { key, priority: 'low' },
       { uploadLimit: null, downloadLimit: 5, uploadSlots: null },
     ]);
     tab.assertClean();
@@ -458,7 +458,7 @@ for (const name of BROWSERS) {
     const moved = await startFacadeSite({ until: t });
     const elsewhere = await startFacadeSite({
       pages: Object.fromEntries(await Promise.all(
-        ['index', 'errors', 'peer', 'transfer', 'connection', 'options', 'tab', 'host', 'broker', 'engine', 'files', 'port', 'sdp', 'worker', 'shoal_peer']
+        ['index', 'errors', 'peer', 'transfer', 'connection', 'options', 'tab', 'host', 'broker', 'engine', 'files', 'port', 'sdp', 'storage', 'worker', 'shoal_peer']
           .map(async (module) => [`/assets/${module}.js`, await (await fetch(`${moved.url}/shoal/${module}.js`)).text()]),
       )),
       until: t,

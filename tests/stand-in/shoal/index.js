@@ -147,6 +147,11 @@ export class Peer extends EventTarget {
     return this.#people.get(id)?.catalog ?? [];
   }
 
+  /** Contents have no addresses here. */
+  async serve() {
+    throw Object.assign(new Error('there are no service workers here'), { code: 'unsupported' });
+  }
+
   async contents() {
     return [...this.#contents.values()];
   }
