@@ -107,7 +107,9 @@ export class HeldRow {
       setText(this.#name, title);
       this.#name.title = title;
       setText(this.#letters, tile(content));
-      fill(this.#facts, ...factsOf(content), content.pinned && element('span', { class: 'fact-pinned' }, 'Pinned'));
+      const facts = factsOf(content);
+      if (content.pinned) facts.splice(1, 0, element('span', { class: 'fact-pinned' }, 'Pinned'));
+      fill(this.#facts, ...facts);
     }
     const state = stateOf(this.#entry);
     const words = this.#wordsOf(state);
