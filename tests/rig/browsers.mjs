@@ -14,7 +14,7 @@
 // which Chromium keeps in memory. Only processes that were started here are ended.
 
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { accessSync, constants, rmSync } from 'node:fs';
+import { accessSync, constants, existsSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import puppeteer from 'puppeteer-core';
@@ -82,7 +82,7 @@ export async function launch(name, { until, profile, flags = [], preferences = {
     // Large evaluations and files pass through the protocol.
     protocolTimeout: 600_000,
   });
-  const browser = new Browser(name, puppet);
+  const browser = new Browser(name, puppet, profile);
   until?.after(() => browser.close());
   // puppeteer forgets every other one (24.43). Before a profile is removed, so first.
   const end = () => browser.end();
@@ -101,10 +101,11 @@ export async function temporaryProfile() {
 }
 
 class Browser {
-  /** @param {string} name @param {import('puppeteer-core').Browser} puppet */
-  constructor(name, puppet) {
+  /** @param {string} name @param {import('puppeteer-core').Browser} puppet @param {string} [profile] */
+  constructor(name, puppet, profile) {
     this.name = name;
     this.puppet = puppet;
+    this.profile = profile;
   }
 
   /** Opens a tab in a context of its own, or in the profile, and goes to `url`. */
@@ -140,6 +141,14 @@ class Browser {
     const ended = new Promise((resolve) => this.puppet.process().once('exit', resolve));
     this.end();
     await ended;
+    // puppeteer puts Firefox's preferences back then, under the hands of who starts the next.
+    const deadline = Date.now() + PATIENCE;
+    while (this.#hasBackup() && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+
+  #hasBackup() {
+    const { profile } = this;
+    return profile !== undefined && ['prefs.js', 'user.js'].some((file) => existsSync(path.join(profile, `${file}.puppeteer`)));
   }
 
   /** As `kill`, without waiting. */
