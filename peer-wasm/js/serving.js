@@ -93,6 +93,8 @@ export class Serving {
     let reader;
     /** @type {Transfer | undefined} */
     let transfer;
+    /** @type {Use | undefined} */
+    let use;
     let isOver = false;
     this.#sending += 1;
     const end = () => {
@@ -100,10 +102,9 @@ export class Serving {
       isOver = true;
       this.#sending -= 1;
       reader?.cancel().catch(() => {});
-      this.#release(key);
+      if (use) this.#release(key, use);
       port.close();
     };
-    this.#use(key);
     this.#over.signal.addEventListener('abort', end);
     port.onmessage = async ({ data }) => {
       if (data.leave) return end();
@@ -121,7 +122,9 @@ export class Serving {
       // A link from anywhere leads here: it shows what is here, and has nothing fetched.
       if (isNavigation && !(await this.#isHere(key))) throw new ShoalError('not-held', 'This content is not held in this browser.');
       port.postMessage({ looks: true, lock: this.#lock });
-      transfer = await this.#transfer(key);
+      if (isOver) return;
+      use = this.#use(key);
+      transfer = await use.transfer;
       port.postMessage({ content: transfer.content, lock: this.#lock });
     } catch (error) {
       port.postMessage({ error: toPlain(error, 'aborted') });
@@ -135,45 +138,43 @@ export class Serving {
     return contents.some((content) => content.key === key);
   }
 
-  /** @param {string} key */
-  #use(key) {
-    const use = this.#uses.get(key);
-    if (!use) return;
-    use.users += 1;
-    clearTimeout(use.timer);
-  }
-
   /**
    * The fetch of a content, one for all who read it.
    *
    * @param {string} key
+   * @returns {Use}
    */
-  #transfer(key) {
+  #use(key) {
     const running = this.#uses.get(key);
-    if (running) return running.transfer;
+    if (running) {
+      running.users += 1;
+      clearTimeout(running.timer);
+      return running;
+    }
     const abort = new AbortController();
     const transfer = this.#peer.fetch(key, { signal: abort.signal, onDemand: this.#onDemand });
     const use = { transfer, abort, users: 1 };
     this.#uses.set(key, use);
-    const forget = () => {
-      if (this.#uses.get(key) === use) this.#uses.delete(key);
-    };
-    transfer.then(({ done }) => done).catch(forget);
-    return transfer;
+    transfer.then(({ done }) => done).catch(() => this.#forget(key, use));
+    return use;
+  }
+
+  /** @param {string} key @param {Use} use */
+  #forget(key, use) {
+    if (this.#uses.get(key) === use) this.#uses.delete(key);
   }
 
   /**
    * Nobody may read it any more: what is fetched whole goes on all the same.
    *
    * @param {string} key
+   * @param {Use} use
    */
-  #release(key) {
-    const use = this.#uses.get(key);
-    if (!use) return;
+  #release(key, use) {
     use.users -= 1;
     if (use.users > 0) return;
     use.timer = setTimeout(() => {
-      this.#uses.delete(key);
+      this.#forget(key, use);
       if (this.#onDemand) use.abort.abort();
     }, LINGER);
   }

@@ -49,6 +49,7 @@
     /** @type {((message: any) => void) | undefined} */
     #hear;
     #left = new AbortController();
+    #isGone = false;
 
     /**
      * @param {MessagePort} port
@@ -59,7 +60,10 @@
       this.content = content;
       this.port = port;
       port.onmessage = ({ data }) => this.#hear?.(data);
-      navigator.locks.request(lock, { signal: this.#left.signal }, () => this.#hear?.({ gone: true })).catch(() => {});
+      navigator.locks.request(lock, { signal: this.#left.signal }, () => {
+        this.#isGone = true;
+        this.#hear?.({ gone: true });
+      }).catch(() => {});
     }
 
     /**
@@ -68,7 +72,9 @@
      * @param {any} [message] is said before
      * @returns {Promise<any>}
      */
-    ask(message) {
+    async ask(message) {
+      // It may have gone while nothing was asked.
+      if (this.#isGone) return { gone: true };
       return new Promise((resolve) => {
         this.#hear = resolve;
         this.port.postMessage(message);
