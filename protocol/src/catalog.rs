@@ -651,6 +651,7 @@ mod tests {
                 peer: owner(),
                 payload,
                 sig,
+                proof: None,
             },
             owner(),
             &Namespace::default(),
