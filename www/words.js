@@ -175,6 +175,22 @@ export const CANDIDATES = /** @type {const} */ ([
  * @property {'wait' | 'stop' | 'calm'} tone
  */
 
+/** A namespace that only those are in who have its link. */
+export const PRIVATE = {
+  /** Stands where the name of a public one does. */
+  name: 'private to who has its link',
+  make: 'Share with few',
+  makeHint: 'Opens a private namespace: only those you give its link to are in it',
+  invite: 'Copy its link',
+  leave: 'Leave it',
+  /** @type {NoticeWords} */
+  cutOff: {
+    title: 'This private link is not whole',
+    text: 'Some of what follows the # in the address is missing. It may have been cut off on its way: ask for the link again.',
+    tone: 'stop',
+  },
+};
+
 /** @type {Record<string, NoticeWords>} */
 export const NOTICES = {
   noWebRtc: {
@@ -236,11 +252,13 @@ export function errorNotice(error) {
  *
  * @param {{ code?: Code, message?: string } | undefined} error
  * @param {string} namespace
+ * @param {boolean} isPrivate
  * @returns {NoticeWords}
  */
-export function openingNotice(error, namespace) {
+export function openingNotice(error, namespace, isPrivate) {
   switch (error?.code) {
     case 'invalid-argument':
+      if (isPrivate) return PRIVATE.cutOff;
       return {
         title: 'This namespace cannot be opened',
         text: `\u201c${namespace}\u201d is not the name of a namespace. Check the address of this page.`,
