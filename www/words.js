@@ -340,9 +340,10 @@ export function pinWords(name, isPinned) {
  * @param {boolean} isKept
  */
 export function fetchedWords(namespace, isKept) {
+  const where = namespace === PRIVATE.name ? 'this private namespace' : `namespace ${namespace}`;
   return isKept
-    ? `Fetched content is kept in this browser and offered on from here in namespace ${namespace}.`
-    : `Fetched content is held until this tab is closed or reloaded, and offered on from here in namespace ${namespace}.`;
+    ? `Fetched content is kept in this browser and offered on from here in ${where}.`
+    : `Fetched content is held until this tab is closed or reloaded, and offered on from here in ${where}.`;
 }
 
 /**
@@ -358,10 +359,14 @@ export function shareWords(files, namespace, others, isKept) {
   const them = files.length === 1 ? 'it' : 'them';
   const their = files.length === 1 ? 'its' : 'their';
   const when = isKept ? 'whenever this page is open in this browser' : 'until this tab is closed or reloaded';
+  // No public one has such a name.
+  const [before, name, who] = namespace === PRIVATE.name
+    ? ['In this ', 'private namespace', ': everyone who has its link']
+    : ['In namespace ', namespace, ': everyone who opens this page there'];
   const here = others === 0 ? 'Nobody else is here now.' : `${counted(others, 'peer is', 'peers are')} here now.`;
   return {
     title: `Share ${counted(files.length, 'file')} (${bytes(size)})?`,
-    where: ['In namespace ', namespace, `: everyone who opens this page there can see ${their} ${files.length === 1 ? 'name' : 'names'} and fetch ${them}. ${here}`],
+    where: [before, name, `${who} can see ${their} ${files.length === 1 ? 'name' : 'names'} and fetch ${them}. ${here}`],
     after: `${files.length === 1 ? 'It is' : 'They are'} offered ${when}. You can remove ${them} again, but not the copies that others have fetched.`,
   };
 }

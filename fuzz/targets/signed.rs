@@ -39,7 +39,7 @@ fn open<T: Payload + PartialEq + Debug>(text: &str) {
         peer: PeerId::from_public_key(key.verifying_key().to_bytes()),
         payload: text.into(),
         sig: Signature(key.sign(&T::KIND.message(text)).to_bytes()),
-        proof: None,
+        member: None,
     };
     if let Ok(payload) = signed.open::<T>() {
         let again: T = json::from_str(&payload.to_payload()).expect("its own text");

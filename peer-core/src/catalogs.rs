@@ -129,7 +129,7 @@ impl OwnCatalog {
                 peer: self.peer,
                 payload,
                 sig,
-                proof: None,
+                member: None,
             },
             now,
         ));

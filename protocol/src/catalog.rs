@@ -651,7 +651,7 @@ mod tests {
                 peer: owner(),
                 payload,
                 sig,
-                proof: None,
+                member: None,
             },
             owner(),
             &Namespace::default(),

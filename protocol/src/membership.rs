@@ -67,7 +67,7 @@ impl Membership {
 
     /// Puts a statement together that `peer` signed with `sig`, and proves it.
     pub fn signed(&self, peer: PeerId, kind: Kind, payload: String, sig: Signature) -> Signed {
-        let proof = self.key.as_ref().map(|key| {
+        let member = self.key.as_ref().map(|key| {
             let message = proven(peer, kind, &payload);
             Signature(key.sign(&message).to_bytes())
         });
@@ -75,7 +75,7 @@ impl Membership {
             peer,
             payload,
             sig,
-            proof,
+            member,
         }
     }
 }
@@ -93,12 +93,12 @@ impl Signed {
         let Some(key) = namespace.key() else {
             return true;
         };
-        let (Some(proof), Ok(key)) = (&self.proof, VerifyingKey::from_bytes(&key)) else {
+        let (Some(sig), Ok(key)) = (&self.member, VerifyingKey::from_bytes(&key)) else {
             return false;
         };
-        let proof = ed25519_dalek::Signature::from_bytes(&proof.0);
+        let sig = ed25519_dalek::Signature::from_bytes(&sig.0);
         let message = proven(self.peer, kind, &self.payload);
-        key.verify_strict(&message, &proof).is_ok()
+        key.verify_strict(&message, &sig).is_ok()
     }
 }
 
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_is_known_by_its_proof() {
+    fn a_member_is_known_by_the_second_signature() {
         let membership = Membership::private(&NamespaceSecret([3; 32]));
         let namespace = membership.namespace();
         let signed = join(&membership);
@@ -160,7 +160,7 @@ mod tests {
         other.namespace = namespace.clone();
         assert!(!join(&other).is_of_member(Kind::Join, namespace));
 
-        // A proof is for one peer and one statement.
+        // It is for one peer and one statement.
         let of_other = Signed {
             peer: PeerId::from_public_key([9; 32]),
             ..signed.clone()
@@ -175,7 +175,7 @@ mod tests {
     fn a_public_namespace_has_no_members() {
         let membership = Membership::public(Namespace::default());
         let signed = join(&membership);
-        assert_eq!(signed.proof, None);
+        assert_eq!(signed.member, None);
         assert!(signed.is_of_member(Kind::Join, membership.namespace()));
     }
 }

@@ -84,14 +84,14 @@ pub struct Signed {
     pub sig: Signature,
     /// In a private namespace, that a member signed ([`crate::membership`]).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub proof: Option<Signature>,
+    pub member: Option<Signature>,
 }
 
 from_object!(Signed {
     get peer,
     get payload,
     get sig,
-    find proof,
+    find member,
 });
 
 /// Why a signed statement was not accepted.
@@ -161,7 +161,7 @@ mod tests {
             peer: PeerId::from_public_key(key.verifying_key().to_bytes()),
             payload: payload.into(),
             sig: Signature(key.sign(&kind.message(payload)).to_bytes()),
-            proof: None,
+            member: None,
         }
     }
 

@@ -88,7 +88,7 @@ test('two with the secret share, and who knows the id alone is kept out', async 
   assert.equal(refused, 'invalid-argument');
 
   // nor through the server, with no proof or a made-up one.
-  for (const more of [{}, { proof: 'A'.repeat(86) }]) {
+  for (const more of [{}, { member: 'A'.repeat(86) }]) {
     const answer = await new Stranger().join(namespace, t, more);
     assert.equal(answer.code, 'unauthorized');
     assert.ok(!answer.message.includes(namespace), answer.message);

@@ -46,7 +46,7 @@ impl Client {
             peer: self.id(),
             payload,
             sig: Signature(sig),
-            proof: None,
+            member: None,
         }
     }
 }

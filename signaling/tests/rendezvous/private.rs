@@ -15,7 +15,7 @@ fn membership(secret: u8) -> Membership {
     Membership::private(&NamespaceSecret([secret; 32]))
 }
 
-/// The join of a connection to the namespace, with the proof that `proving` gives.
+/// The join of a connection to the namespace, with what `proving` signs.
 fn join_of(client: &Client, namespace: &Namespace, proving: &Membership) -> Signed {
     let mut join = client.join_payload();
     join.namespace = namespace.clone();
@@ -51,7 +51,7 @@ async fn only_who_proves_the_secret_joins() {
     let (mut one, view) = join(&server, 1, &home).await;
     assert!(view.is_empty());
 
-    // Who knows the id has another secret, or none, or the proof of another peer.
+    // Who knows the id has another secret, or none, or what another peer has signed.
     let other = Membership::private(&NamespaceSecret([2; 32]));
     let none = Membership::public(home.namespace().clone());
     for proving in [other, none] {
@@ -62,13 +62,13 @@ async fn only_who_proves_the_secret_joins() {
         assert!(stranger.closed().await.is_empty());
     }
     let mut stranger = Client::connect(&server, 3).await;
-    let proof = join_of(&one, home.namespace(), &home).proof;
+    let member = join_of(&one, home.namespace(), &home).member;
     let unproven = join_of(
         &stranger,
         home.namespace(),
         &Membership::public(Namespace::default()),
     );
-    let signed = Signed { proof, ..unproven };
+    let signed = Signed { member, ..unproven };
     stranger
         .send(PeerMessage::Join {
             signed,

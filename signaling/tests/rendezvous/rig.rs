@@ -137,7 +137,7 @@ impl Key {
             peer: self.id(),
             payload,
             sig: Signature(sig.to_bytes()),
-            proof: None,
+            member: None,
         }
     }
 
