@@ -1,4 +1,7 @@
-/** Links: this page's address, its namespace, and after `#` the key of a content. */
+/**
+ * Links: this page's address, its namespace, and after `#` the key of a content; in a private
+ * namespace its secret before that, `#~SECRET/KEY`.
+ */
 
 import { announce } from './announcer.js';
 import { ask } from './dialog.js';
@@ -12,8 +15,20 @@ export function linkTo(key) {
   const link = new URL(location.pathname, location.origin);
   const namespace = new URLSearchParams(location.search).get('namespace');
   if (namespace) link.searchParams.set('namespace', namespace);
-  if (key) link.hash = key;
+  link.hash = [privatePart(), key].filter(Boolean).join('/');
   return link.href;
+}
+
+/** What lets people into this private namespace: `~` and the secret; in a public one nothing. */
+export function privatePart() {
+  const [first] = location.hash.slice(1).split('/');
+  return first.startsWith('~') ? first : '';
+}
+
+/** The key in this page's address. */
+export function keyInAddress() {
+  const part = privatePart();
+  return part === '' ? location.hash.slice(1) : location.hash.slice(part.length + 2);
 }
 
 /**

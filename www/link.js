@@ -1,5 +1,6 @@
 /** A link that was opened: what it leads to, and the offer to fetch it. */
 
+import { keyInAddress, privatePart } from './copying.js';
 import { byId, element, fill, setText } from './element.js';
 import { stateOf } from './entry.js';
 import { counted, isKey, shownName } from './format.js';
@@ -44,7 +45,7 @@ export class LinkPanel {
 
   /** Takes up the key in the page's address. */
   open() {
-    this.#key = location.hash.slice(1);
+    this.#key = keyInAddress();
     this.#draw();
     if (this.#panel.hidden) {
       if (this.#library.get(this.#key)) this.#library.show(this.#key);
@@ -107,7 +108,8 @@ export class LinkPanel {
 
   #forget() {
     this.#key = '';
-    history.replaceState(null, '', location.pathname + location.search);
+    const part = privatePart();
+    history.replaceState(null, '', location.pathname + location.search + (part && `#${part}`));
     this.#draw();
     byId('held-title').focus();
   }

@@ -1,5 +1,6 @@
 /** Opens the peer of this page and puts the page's parts together. */
 
+import { privatePart } from './copying.js';
 import { byId, element, fill, fish, setText } from './element.js';
 import { shownName, tail } from './format.js';
 import { Library } from './library.js';
@@ -9,27 +10,31 @@ import { notify, notifyUnreachable, settleUnreachable, told, unnotify } from './
 import { Offers } from './offers.js';
 import { Peers } from './peers.js';
 import { People } from './people.js';
+import { Privacy } from './privacy.js';
 import { School } from './school.js';
 import { Sharing } from './share.js';
 import { Space } from './space.js';
-import { errorNotice, NOTICES, openingNotice, STATUS } from './words.js';
+import { errorNotice, NOTICES, openingNotice, PRIVATE, STATUS } from './words.js';
 
 const sharing = new Sharing();
-const namespace = new URLSearchParams(location.search).get('namespace') || 'public';
+const isPrivate = privatePart() !== '';
+const namespace = isPrivate ? PRIVATE.name : new URLSearchParams(location.search).get('namespace') || 'public';
 
 setText(byId('namespace'), shownName(namespace));
 if (!isSecureContext) notify('http', NOTICES.plainHttp);
 
 try {
   // Loaded here and not at the top, so that the page can say when it cannot be.
-  const { Peer } = await import('./shoal/index.js');
-  await start(await Peer.open({ namespace }));
+  const { Peer, createSecret, secretLink, secretOf } = await import('./shoal/index.js');
+  new Privacy({ createSecret, secretLink });
+  const secret = secretOf();
+  await start(await Peer.open(secret === null ? { namespace } : { secret }));
 } catch (error) {
   showStatus('failed');
   byId('columns').hidden = true;
   sharing.forbid();
   const hasWebRtc = typeof RTCPeerConnection === 'function';
-  const words = hasWebRtc ? openingNotice(/** @type {Error} */ (error), namespace) : NOTICES.noWebRtc;
+  const words = hasWebRtc ? openingNotice(/** @type {Error} */ (error), namespace, isPrivate) : NOTICES.noWebRtc;
   notify('opening', words, { dismissible: false });
 }
 

@@ -175,6 +175,22 @@ export const CANDIDATES = /** @type {const} */ ([
  * @property {'wait' | 'stop' | 'calm'} tone
  */
 
+/** A namespace that only those are in who have its link. */
+export const PRIVATE = {
+  /** Stands where the name of a public one does. */
+  name: 'private to who has its link',
+  make: 'Share with few',
+  makeHint: 'Opens a private namespace: only those you give its link to are in it',
+  invite: 'Copy its link',
+  leave: 'Leave it',
+  /** @type {NoticeWords} */
+  cutOff: {
+    title: 'This private link is not whole',
+    text: 'Some of what follows the # in the address is missing. It may have been cut off on its way: ask for the link again.',
+    tone: 'stop',
+  },
+};
+
 /** @type {Record<string, NoticeWords>} */
 export const NOTICES = {
   noWebRtc: {
@@ -236,11 +252,13 @@ export function errorNotice(error) {
  *
  * @param {{ code?: Code, message?: string } | undefined} error
  * @param {string} namespace
+ * @param {boolean} isPrivate
  * @returns {NoticeWords}
  */
-export function openingNotice(error, namespace) {
+export function openingNotice(error, namespace, isPrivate) {
   switch (error?.code) {
     case 'invalid-argument':
+      if (isPrivate) return PRIVATE.cutOff;
       return {
         title: 'This namespace cannot be opened',
         text: `\u201c${namespace}\u201d is not the name of a namespace. Check the address of this page.`,
@@ -322,9 +340,10 @@ export function pinWords(name, isPinned) {
  * @param {boolean} isKept
  */
 export function fetchedWords(namespace, isKept) {
+  const where = namespace === PRIVATE.name ? 'this private namespace' : `namespace ${namespace}`;
   return isKept
-    ? `Fetched content is kept in this browser and offered on from here in namespace ${namespace}.`
-    : `Fetched content is held until this tab is closed or reloaded, and offered on from here in namespace ${namespace}.`;
+    ? `Fetched content is kept in this browser and offered on from here in ${where}.`
+    : `Fetched content is held until this tab is closed or reloaded, and offered on from here in ${where}.`;
 }
 
 /**
@@ -340,10 +359,14 @@ export function shareWords(files, namespace, others, isKept) {
   const them = files.length === 1 ? 'it' : 'them';
   const their = files.length === 1 ? 'its' : 'their';
   const when = isKept ? 'whenever this page is open in this browser' : 'until this tab is closed or reloaded';
+  // No public one has such a name.
+  const [before, name, who] = namespace === PRIVATE.name
+    ? ['In this ', 'private namespace', ': everyone who has its link']
+    : ['In namespace ', namespace, ': everyone who opens this page there'];
   const here = others === 0 ? 'Nobody else is here now.' : `${counted(others, 'peer is', 'peers are')} here now.`;
   return {
     title: `Share ${counted(files.length, 'file')} (${bytes(size)})?`,
-    where: ['In namespace ', namespace, `: everyone who opens this page there can see ${their} ${files.length === 1 ? 'name' : 'names'} and fetch ${them}. ${here}`],
+    where: [before, name, `${who} can see ${their} ${files.length === 1 ? 'name' : 'names'} and fetch ${them}. ${here}`],
     after: `${files.length === 1 ? 'It is' : 'They are'} offered ${when}. You can remove ${them} again, but not the copies that others have fetched.`,
   };
 }

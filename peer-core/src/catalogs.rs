@@ -129,6 +129,7 @@ impl OwnCatalog {
                 peer: self.peer,
                 payload,
                 sig,
+                member: None,
             },
             now,
         ));

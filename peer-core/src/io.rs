@@ -14,7 +14,7 @@ use shoal_protocol::{
     control::Role,
     id::{LinkId, PeerId, Signature},
     json::{self, Object},
-    namespace::Namespace,
+    membership::Membership,
     proof::VerifiedChunk,
     rendezvous::IceServer,
     signal::{Description, Fingerprint},
@@ -28,8 +28,9 @@ use std::{ops::Range, time::Duration};
 pub struct Config {
     /// The peer's identity; the driver signs for it.
     pub peer: PeerId,
-    /// The namespace in which this node shares. A driver runs one node per namespace.
-    pub namespace: Namespace,
+    /// The namespace in which this node shares, and what proves that it may. A driver runs one
+    /// node per namespace.
+    pub membership: Membership,
     /// Epoch of what this node claims over time; higher than any this identity used before.
     pub epoch: u64,
     /// Seed of all randomness of the node, nonces included: unpredictable to others.

@@ -1,7 +1,8 @@
 //! One link: its negotiation by signals, the peer connection below it, and the handshake
 //! inside its channels.
 //!
-//! Whoever wants the link sends `link`; after `accept` the smaller peer id offers. When both
+//! Whoever wants the link sends `link`; after `accept` the smaller peer id offers. Both state
+//! a key that is made for the link, and bodies are sealed to the other side's. When both
 //! channels are open each side sends `Hello` and `Auth`; the link is up once the other
 //! side's `Auth` has verified against the offer and answer this side knows.
 //!
@@ -12,6 +13,7 @@
 
 use crate::{
     io::{CandidateCounts, Candidates},
+    random::Random,
     restart::{Due, GRACE, Restarts},
 };
 use shoal_protocol::{
@@ -19,16 +21,17 @@ use shoal_protocol::{
     candidate::{Candidate, CandidateKind},
     common_version,
     control::{AuthPayload, ControlMessage, MAX_CONTROL, Role},
-    id::{LinkId, Nonce, PeerId, Signature},
-    namespace::Namespace,
+    id::{Hash, LinkId, Nonce, PeerId, Signature},
+    membership::Membership,
+    seal::{SealContext, SealKey, SealSecret},
     signal::{
-        Answer, Description, Fingerprint, Refusal, SIGNAL_LIFETIME, Setup, Signal, SignalBody,
-        offer_hash, role_of, transcript_hash,
+        Answer, Description, Fingerprint, Opened, Refusal, SIGNAL_LIFETIME, Setup, Signal,
+        SignalBody, description_hash, role_of, transcript_hash,
     },
-    signed::{Payload, Signed},
+    signed::{Kind, Payload, Signed},
     time::Timestamp,
 };
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 /// How long the other side may take to accept. Guess: a round trip through the rendezvous
 /// and a busy page.
@@ -77,6 +80,8 @@ pub(crate) enum LinkFailure {
     Protocol(String),
     /// This side could not sign.
     Signing,
+    /// A body of the other side is not sealed, or not to the key of this link; or its key is none.
+    Unsealed,
 }
 
 #[derive(Debug, PartialEq)]
@@ -102,23 +107,28 @@ struct Outgoing {
     sig: Option<Signature>,
 }
 
-#[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) id: LinkId,
     own: PeerId,
     pub(crate) peer: PeerId,
-    namespace: Namespace,
+    membership: Arc<Membership>,
     role: Role,
     state: State,
     deadline: Timestamp,
+    random: Random,
     nonce: Nonce,
+    /// Opens what is sealed to this side; ends with the link.
+    secret: SealSecret,
+    /// What is said to the other side is sealed to this.
+    their_key: Option<SealKey>,
     next_n: u32,
     /// Highest number of a signal of the other side, and its nonce.
     heard: Option<(u32, Nonce)>,
     their_versions: Vec<u16>,
     outgoing: VecDeque<Outgoing>,
-    offer: Option<String>,
-    answer: Option<String>,
+    /// [`description_hash`] of the first offer and answer.
+    offer: Option<Hash>,
+    answer: Option<Hash>,
     remote: Option<Description>,
     auth: Option<String>,
     candidates: Candidates,
@@ -135,27 +145,28 @@ impl Link {
         id: LinkId,
         own: PeerId,
         peer: PeerId,
-        namespace: Namespace,
-        nonce: Nonce,
+        membership: Arc<Membership>,
+        random: Random,
     ) -> Self {
-        let mut link = Self::new(now, id, own, peer, namespace, nonce);
-        link.send_signal(now, SignalBody::Link);
+        let mut link = Self::new(now, id, own, peer, membership, random);
+        link.send_signal(now, SignalBody::Link(link.secret.key()));
         link
     }
 
-    /// Accepts the link `peer` asked for.
-    pub(crate) fn accept(now: Timestamp, own: PeerId, nonce: Nonce, asked: &Signal) -> Self {
-        let mut link = Self::new(
-            now,
-            asked.link,
-            own,
-            asked.from,
-            asked.namespace.clone(),
-            nonce,
-        );
+    /// Accepts the link that was asked for with a signal and a key.
+    pub(crate) fn accept(
+        now: Timestamp,
+        own: PeerId,
+        membership: Arc<Membership>,
+        random: Random,
+        asked: &Signal,
+        key: SealKey,
+    ) -> Self {
+        let mut link = Self::new(now, asked.link, own, asked.from, membership, random);
+        link.their_key = Some(key);
         link.heard = Some((asked.n, asked.nonce));
         link.their_versions = asked.versions.clone();
-        link.send_signal(now, SignalBody::Accept);
+        link.send_signal(now, SignalBody::Accept(link.secret.key()));
         link.connect(now);
         link
     }
@@ -165,18 +176,21 @@ impl Link {
         id: LinkId,
         own: PeerId,
         peer: PeerId,
-        namespace: Namespace,
-        nonce: Nonce,
+        membership: Arc<Membership>,
+        mut random: Random,
     ) -> Self {
         Self {
             id,
             own,
             peer,
-            namespace,
+            membership,
             role: role_of(own, peer),
             state: State::Asking,
             deadline: now + ASK_TIMEOUT,
-            nonce,
+            nonce: Nonce(random.bytes()),
+            secret: SealSecret::new(random.bytes()),
+            their_key: None,
+            random,
             next_n: 0,
             heard: None,
             their_versions: Vec::new(),
@@ -260,63 +274,17 @@ impl Link {
         } else if self.their_versions != signal.versions {
             return Err(LinkFailure::Auth("the versions changed within a link"));
         }
-        match &signal.body {
-            SignalBody::Accept if self.state == State::Asking => {
+        let opened = signal.open_body(&self.secret);
+        if let Some((text, opened)) = opened.map_err(|_| LinkFailure::Unsealed)? {
+            return self.handle_opened(now, payload, &text, opened);
+        }
+        match signal.body {
+            SignalBody::Accept(key) if self.state == State::Asking => {
                 if common_version(&signal.versions).is_none() {
                     return Err(LinkFailure::Refused(Refusal::Version));
                 }
+                self.their_key = Some(key);
                 self.connect(now);
-                Ok(())
-            }
-            SignalBody::Offer(offer) if self.expects_description(Role::Answerer) => {
-                if offer.setup != Setup::Actpass {
-                    return Err(LinkFailure::Protocol(
-                        "an offer leaves the DTLS role open".into(),
-                    ));
-                }
-                self.offer = Some(payload.into());
-                self.set_remote(offer.clone());
-                Ok(())
-            }
-            SignalBody::Answer(Answer { description, offer })
-                if self.expects_description(Role::Offerer) =>
-            {
-                if self.offer.as_deref().map(offer_hash) != Some(*offer) {
-                    return Err(LinkFailure::Auth("the answer is for another offer"));
-                }
-                if description.setup == Setup::Actpass {
-                    return Err(LinkFailure::Protocol(
-                        "an answer decides the DTLS role".into(),
-                    ));
-                }
-                self.answer = Some(payload.into());
-                self.set_remote(description.clone());
-                Ok(())
-            }
-            SignalBody::Candidate(candidate) if self.takes_candidates() => {
-                if let Some(candidate) = candidate {
-                    count(&mut self.candidates.remote, candidate.kind())?;
-                }
-                self.actions
-                    .push_back(LinkAction::AddCandidate(candidate.clone()));
-                Ok(())
-            }
-            SignalBody::Offer(offer) if self.is_up() && self.role == Role::Answerer => {
-                self.check_certificate(offer)?;
-                if self.restarts.take_offer(now, offer_hash(payload)) {
-                    self.candidates = Candidates::default();
-                    self.set_remote_credentials(offer);
-                }
-                Ok(())
-            }
-            SignalBody::Answer(Answer { description, offer })
-                if self.is_up() && self.role == Role::Offerer =>
-            {
-                self.check_certificate(description)?;
-                if self.restarts.take_answer(*offer) {
-                    self.set_remote_credentials(description);
-                    self.actions.push_back(LinkAction::Ping);
-                }
                 Ok(())
             }
             SignalBody::Restart if self.role == Role::Offerer => {
@@ -325,17 +293,83 @@ impl Link {
                 }
                 Ok(())
             }
+            SignalBody::Refuse(why) if !self.is_up() => Err(LinkFailure::Refused(why)),
+            SignalBody::Refuse(_) => Ok(()),
+            _ => Err(out_of_order()),
+        }
+    }
+
+    /// What was sealed to this side: `text`, in a signal with this payload.
+    fn handle_opened(
+        &mut self,
+        now: Timestamp,
+        payload: &str,
+        text: &str,
+        opened: Opened,
+    ) -> Outcome {
+        match opened {
+            Opened::Offer(offer) if self.expects_description(Role::Answerer) => {
+                if offer.setup != Setup::Actpass {
+                    return Err(LinkFailure::Protocol(
+                        "an offer leaves the DTLS role open".into(),
+                    ));
+                }
+                self.offer = Some(description_hash(payload, text));
+                self.set_remote(offer);
+                Ok(())
+            }
+            Opened::Answer(Answer { description, offer })
+                if self.expects_description(Role::Offerer) =>
+            {
+                if self.offer != Some(offer) {
+                    return Err(LinkFailure::Auth("the answer is for another offer"));
+                }
+                if description.setup == Setup::Actpass {
+                    return Err(LinkFailure::Protocol(
+                        "an answer decides the DTLS role".into(),
+                    ));
+                }
+                self.answer = Some(description_hash(payload, text));
+                self.set_remote(description);
+                Ok(())
+            }
+            Opened::Candidate(candidate) if self.takes_candidates() => {
+                if let Some(candidate) = &candidate {
+                    count(&mut self.candidates.remote, candidate.kind())?;
+                }
+                self.actions.push_back(LinkAction::AddCandidate(candidate));
+                Ok(())
+            }
+            Opened::Offer(offer) if self.is_up() && self.role == Role::Answerer => {
+                self.check_certificate(&offer)?;
+                if self
+                    .restarts
+                    .take_offer(now, description_hash(payload, text))
+                {
+                    self.candidates = Candidates::default();
+                    self.set_remote_credentials(&offer);
+                }
+                Ok(())
+            }
+            Opened::Answer(Answer { description, offer })
+                if self.is_up() && self.role == Role::Offerer =>
+            {
+                self.check_certificate(&description)?;
+                if self.restarts.take_answer(offer) {
+                    self.set_remote_credentials(&description);
+                    self.actions.push_back(LinkAction::Ping);
+                }
+                Ok(())
+            }
             // The other side's link may be up, and in trouble, before this one is.
-            SignalBody::Offer(_) | SignalBody::Answer(_)
+            Opened::Offer(_) | Opened::Answer(_)
                 if matches!(self.state, State::Authenticating { .. }) =>
             {
                 Ok(())
             }
             // Late candidates are of no use and no harm.
-            SignalBody::Candidate(_) if self.state != State::Asking => Ok(()),
-            SignalBody::Refuse(why) if !self.is_up() => Err(LinkFailure::Refused(*why)),
-            SignalBody::Refuse(_) => Ok(()),
-            _ => Err(LinkFailure::Protocol("a signal came out of order".into())),
+            Opened::Candidate(_) if self.state != State::Asking => Ok(()),
+            _ => Err(out_of_order()),
         }
     }
 
@@ -354,11 +388,8 @@ impl Link {
                 ..
             }) = self.outgoing.pop_front()
             {
-                self.actions.push_back(LinkAction::SendSignal(Signed {
-                    peer: self.own,
-                    payload,
-                    sig,
-                }));
+                let signed = self.membership.signed(self.own, Kind::Signal, payload, sig);
+                self.actions.push_back(LinkAction::SendSignal(signed));
             }
         }
         Ok(())
@@ -370,22 +401,18 @@ impl Link {
         description: Description,
     ) -> Outcome {
         if self.is_up() {
-            self.describe_restart(now, description);
-            return Ok(());
+            return self.describe_restart(now, description);
         }
         if self.state != State::Connecting {
             return Ok(());
         }
-        match (self.role, &self.offer) {
+        match (self.role, self.offer) {
             (Role::Offerer, None) => {
-                let payload = self.send_signal(now, SignalBody::Offer(description));
-                self.offer = Some(payload);
+                self.offer = Some(self.send_sealed(now, &Opened::Offer(description))?);
             }
             (Role::Answerer, Some(offer)) if self.answer.is_none() => {
-                let offer = offer_hash(offer);
-                let payload =
-                    self.send_signal(now, SignalBody::Answer(Answer { description, offer }));
-                self.answer = Some(payload);
+                let answer = Opened::Answer(Answer { description, offer });
+                self.answer = Some(self.send_sealed(now, &answer)?);
             }
             _ => {}
         }
@@ -401,7 +428,7 @@ impl Link {
             if let Some(candidate) = &candidate {
                 count(&mut self.candidates.local, candidate.kind())?;
             }
-            self.send_signal(now, SignalBody::Candidate(candidate));
+            self.send_sealed(now, &Opened::Candidate(candidate))?;
         }
         Ok(())
     }
@@ -485,11 +512,7 @@ impl Link {
         let Some(payload) = self.auth.take() else {
             return Ok(());
         };
-        let signed = Signed {
-            peer: self.own,
-            payload,
-            sig,
-        };
+        let signed = self.membership.signed(self.own, Kind::Auth, payload, sig);
         self.actions
             .push_back(LinkAction::SendControl(ControlMessage::Auth { signed }));
         if let State::Authenticating { sent, .. } = &mut self.state {
@@ -532,6 +555,9 @@ impl Link {
                         "the channel is not the one that was negotiated",
                     ));
                 }
+                if !signed.is_of_member(Kind::Auth, self.membership.namespace()) {
+                    return Err(LinkFailure::Auth("it does not have the namespace's secret"));
+                }
                 *verified = true;
             }
             _ => {
@@ -562,7 +588,7 @@ impl Link {
         let hash = transcript_hash(self.offer.as_ref()?, self.answer.as_ref()?);
         Some(AuthPayload {
             link: self.id,
-            namespace: self.namespace.clone(),
+            namespace: self.membership.namespace().clone(),
             role,
             hash,
         })
@@ -596,20 +622,21 @@ impl Link {
     }
 
     /// Sends what the driver described for a restart.
-    fn describe_restart(&mut self, now: Timestamp, description: Description) {
+    fn describe_restart(&mut self, now: Timestamp, description: Description) -> Outcome {
         match self.role {
             Role::Offerer if self.restarts.described() => {
-                let payload = self.send_signal(now, SignalBody::Offer(description));
-                self.restarts.offered(offer_hash(&payload));
+                let offer = self.send_sealed(now, &Opened::Offer(description))?;
+                self.restarts.offered(offer);
             }
             Role::Offerer => {}
             Role::Answerer => {
                 if let Some(offer) = self.restarts.answered() {
-                    self.send_signal(now, SignalBody::Answer(Answer { description, offer }));
+                    self.send_sealed(now, &Opened::Answer(Answer { description, offer }))?;
                     self.actions.push_back(LinkAction::Ping);
                 }
             }
         }
+        Ok(())
     }
 
     /// The channel was opened, and signed for, between two certificates.
@@ -640,12 +667,50 @@ impl Link {
         self.actions.push_back(LinkAction::SetRemote(description));
     }
 
+    /// Seals a body and queues its signal for signing. Returns its [`description_hash`].
+    fn send_sealed(&mut self, now: Timestamp, body: &Opened) -> Result<Hash, LinkFailure> {
+        let text = body.to_text();
+        let context = SealContext {
+            from: self.own,
+            to: self.peer,
+            namespace: self.membership.namespace(),
+            link: self.id,
+            n: self.next_n,
+            kind: body.kind(),
+        };
+        let key = self.their_key.ok_or(LinkFailure::Unsealed)?;
+        let sealed = key.seal(&text, context, self.random.rng());
+        let sealed = sealed.map_err(|_| LinkFailure::Unsealed)?;
+        let payload = self.send_signal(now, body.sealed(sealed));
+        Ok(description_hash(&payload, &text))
+    }
+
     /// Queues a signal for signing and returns its payload.
     fn send_signal(&mut self, now: Timestamp, body: SignalBody) -> String {
+        let n = self.next_n;
+        let payload = self.next_signal(now, body);
+        self.outgoing.push_back(Outgoing {
+            n,
+            payload: payload.clone(),
+            sig: None,
+        });
+        self.actions.push_back(LinkAction::SignSignal {
+            n,
+            payload: payload.clone(),
+        });
+        payload
+    }
+
+    /// The payload of a refusal. It is signed and sent apart from the link, which is over.
+    pub(crate) fn refusal(&mut self, now: Timestamp, why: Refusal) -> String {
+        self.next_signal(now, SignalBody::Refuse(why))
+    }
+
+    fn next_signal(&mut self, now: Timestamp, body: SignalBody) -> String {
         let signal = Signal {
             from: self.own,
             to: self.peer,
-            namespace: self.namespace.clone(),
+            namespace: self.membership.namespace().clone(),
             link: self.id,
             n: self.next_n,
             nonce: self.nonce,
@@ -653,19 +718,13 @@ impl Link {
             expires: now.unix_millis().plus(SIGNAL_LIFETIME),
             body,
         };
-        let payload = signal.to_payload();
-        self.outgoing.push_back(Outgoing {
-            n: self.next_n,
-            payload: payload.clone(),
-            sig: None,
-        });
-        self.actions.push_back(LinkAction::SignSignal {
-            n: self.next_n,
-            payload: payload.clone(),
-        });
         self.next_n += 1;
-        payload
+        signal.to_payload()
     }
+}
+
+fn out_of_order() -> LinkFailure {
+    LinkFailure::Protocol("a signal came out of order".into())
 }
 
 /// Counts a candidate by its kind; an error if one side has too many.

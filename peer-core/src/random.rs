@@ -1,7 +1,7 @@
 //! Randomness, made from the seed a node is given.
 
 use rand_chacha::ChaCha12Rng;
-use rand_core::{Rng, SeedableRng};
+use rand_core::{CryptoRng, Rng, SeedableRng};
 use std::time::Duration;
 
 /// The node's only source of randomness. ChaCha with twelve rounds, as `rand`'s standard
@@ -18,6 +18,11 @@ impl Random {
         let mut bytes = [0; N];
         self.0.fill_bytes(&mut bytes);
         bytes
+    }
+
+    /// The generator itself, for what takes one.
+    pub(crate) fn rng(&mut self) -> &mut impl CryptoRng {
+        &mut self.0
     }
 
     /// A number below `bound`, or 0 if that is 0. The bias is below 2^-32 for the small

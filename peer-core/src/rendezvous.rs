@@ -10,7 +10,7 @@ use shoal_protocol::{
     common_version,
     content::ContentKey,
     id::{PeerId, ResumeToken, Signature},
-    namespace::Namespace,
+    membership::Membership,
     rendezvous::{
         ErrorCode, IceServer, Join, PeerMessage, PeerSummary, Presence, ReceiptStatus,
         ServerMessage,
@@ -18,7 +18,7 @@ use shoal_protocol::{
     signed::{Kind, Payload, Signed},
     time::Timestamp,
 };
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 /// First wait before a new attempt. Guess.
 const BACKOFF_BASE: Duration = Duration::from_millis(500);
@@ -94,7 +94,7 @@ enum State {
 
 pub(crate) struct Session {
     peer: PeerId,
-    namespace: Namespace,
+    membership: Arc<Membership>,
     epoch: u64,
     state: State,
     shown: Option<PeerState>,
@@ -119,14 +119,14 @@ impl Session {
     pub(crate) fn new(
         now: Timestamp,
         peer: PeerId,
-        namespace: Namespace,
+        membership: Arc<Membership>,
         epoch: u64,
         on: bool,
         random: Random,
     ) -> Self {
         let mut session = Self {
             peer,
-            namespace,
+            membership,
             epoch,
             state: State::Off,
             shown: None,
@@ -240,11 +240,11 @@ impl Session {
         let Some(sig) = signature else {
             return self.disconnect(now);
         };
-        let signed = Signed {
-            peer: self.peer,
-            payload,
-            sig,
+        let kind = match tag {
+            SignTag::Join => Kind::Join,
+            SignTag::Presence => Kind::Presence,
         };
+        let signed = self.membership.signed(self.peer, kind, payload, sig);
         match tag {
             SignTag::Join => {
                 let resume = self.resume;
@@ -298,7 +298,7 @@ impl Session {
                 let join = Join {
                     server,
                     nonce,
-                    namespace: self.namespace.clone(),
+                    namespace: self.membership.namespace().clone(),
                     versions: VERSIONS.into(),
                 };
                 self.sign(SignTag::Join, Kind::Join, join.to_payload());
@@ -413,7 +413,7 @@ impl Session {
         let issued = now.unix_millis();
         let presence = Presence {
             server,
-            namespace: self.namespace.clone(),
+            namespace: self.membership.namespace().clone(),
             epoch: self.epoch,
             issued,
             expires: issued.plus(PRESENCE_LIFETIME),

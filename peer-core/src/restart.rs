@@ -238,15 +238,20 @@ impl Restarts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link::{Link, LinkAction, LinkFailure};
+    use crate::{
+        link::{Link, LinkAction, LinkFailure},
+        random::Random,
+    };
     use ed25519_dalek::{Signer, SigningKey};
     use shoal_protocol::{
         control::{ControlMessage, Role},
-        id::{LinkId, Nonce, PeerId, Signature},
+        id::{LinkId, PeerId, Signature},
+        membership::Membership,
         namespace::Namespace,
         signal::{Description, Fingerprint, Setup, Signal, SignalBody},
         signed::{Kind, Signed},
     };
+    use std::sync::Arc;
 
     const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
     const OFFERER: usize = 0;
@@ -273,8 +278,6 @@ mod tests {
         /// Whether bytes come through.
         has_way: bool,
         passed: Vec<(usize, Signed)>,
-        /// What is to become of signals on their way.
-        forge: Option<fn(&mut Signal)>,
     }
 
     impl Pair {
@@ -284,16 +287,16 @@ mod tests {
             let id = |key: &SigningKey| PeerId::from_public_key(key.verifying_key().to_bytes());
             keys.sort_by_key(id);
             let [own, other] = [id(&keys[0]), id(&keys[1])];
-            let nonce = |byte| Nonce([byte; 16]);
+            let membership = Arc::new(Membership::public(Namespace::default()));
             let mut first = Link::ask(
                 START,
                 LinkId([7; 16]),
                 own,
                 other,
-                Namespace::default(),
-                nonce(1),
+                Arc::clone(&membership),
+                Random::new([1; 32]),
             );
-            let asked = match first.poll() {
+            let asked: Signal = match first.poll() {
                 Some(LinkAction::SignSignal { payload, .. }) => {
                     first.signal_signed(0, Some(Signature([0; 64]))).unwrap();
                     first.poll();
@@ -301,7 +304,11 @@ mod tests {
                 }
                 other => panic!("{other:?}"),
             };
-            let second = Link::accept(START, other, nonce(2), &asked);
+            let SignalBody::Link(key) = asked.body else {
+                panic!("{asked:?}");
+            };
+            let random = Random::new([2; 32]);
+            let second = Link::accept(START, other, membership, random, &asked, key);
             let mut certificate = 0;
             let mut links = [first, second].into_iter();
             let sides = keys.map(|key| {
@@ -322,7 +329,6 @@ mod tests {
                 carries: true,
                 has_way: true,
                 passed: Vec::new(),
-                forge: None,
             };
             pair.settle();
             for side in [OFFERER, ANSWERER] {
@@ -424,10 +430,7 @@ mod tests {
         }
 
         fn deliver(&mut self, to: usize, signed: &Signed) {
-            let mut signal: Signal = shoal_protocol::json::from_str(&signed.payload).unwrap();
-            if let Some(forge) = self.forge {
-                forge(&mut signal);
-            }
+            let signal: Signal = shoal_protocol::json::from_str(&signed.payload).unwrap();
             self.only(to, |link, now| {
                 link.handle_signal(now, &signal, &signed.payload)
             });
@@ -543,13 +546,9 @@ mod tests {
 
     #[test]
     fn another_certificate_is_refused() {
-        let forge: fn(&mut Signal) = |signal| match &mut signal.body {
-            SignalBody::Offer(description) => description.fingerprint = Fingerprint([9; 32]),
-            SignalBody::Answer(answer) => answer.description.fingerprint = Fingerprint([9; 32]),
-            _ => {}
-        };
         for (victim, keeps) in [(ANSWERER, "offer"), (OFFERER, "answer")] {
             let mut pair = Pair::up();
+            pair.sides[1 - victim].fingerprint = Fingerprint([9; 32]);
             pair.lose_way();
             pair.carries = false;
             pair.act(OFFERER, |link, now| link.silent(now));
@@ -561,7 +560,6 @@ mod tests {
             let (to, signed) = pair.passed.pop().unwrap();
             assert!(to == victim && signed.payload.contains(keeps));
             let told = pair.sides[victim].remotes.len();
-            pair.forge = Some(forge);
             pair.deliver(victim, &signed);
             pair.settle();
             let failure = LinkFailure::Auth("the certificate changed within a link");

@@ -162,8 +162,16 @@ export interface OpenOptions extends Limits {
    * `null`: none.
    */
   rendezvous?: string | URL | null;
-  /** In which content is shared and found. Default `'public'`. */
+  /** In which content is shared and found: 1 to 64 of `a-z 0-9 . _ -`. Default `'public'`. */
   namespace?: string;
+  /**
+   * Opens the private namespace of this secret, in place of a public one. Whoever has the
+   * secret is in it, and nobody else can join, be linked, or see who is there and what is
+   * offered. The server, which never gets the secret, sees that peers have joined a namespace
+   * of a certain id, and their network addresses as those of all who connect to it; no
+   * catalogs, names or keys.
+   */
+  secret?: string;
   /**
    * Name of the database. Default `'shoal'`. All tabs of the site that use it share one
    * engine, one identity and one store. `false`: in memory only, and an identity of its own
@@ -380,6 +388,21 @@ export interface PeerEvents {
   error: CustomEvent<ShoalError>;
 }
 
+/** A new secret of a private namespace: 256 random bits as 43 characters of base64url. */
+export function createSecret(): string;
+/**
+ * A link that lets whoever opens it into the namespace of a secret: the address of a page
+ * (default: this one) with `#~` and the secret in place of what followed its `#`. A page may
+ * put more after a slash (`#~SECRET/…`).
+ */
+export function secretLink(secret: string, page?: string | URL): string;
+/**
+ * The secret in a link (default: this page's address); `null` if there is none. Throws
+ * `invalid-argument` for one that is not whole, so that nobody shares in public what was meant
+ * for few.
+ */
+export function secretOf(link?: string | URL): string | null;
+
 /** This page among the peers of a namespace. */
 export class Peer extends EventTarget {
   private constructor();
@@ -388,6 +411,8 @@ export class Peer extends EventTarget {
   /** Changes only where the store is in memory and the engine had to be started again, and when
    *  the data of the site was deleted while it was open. */
   readonly id: PeerId;
+  /** The namespace: its name, or the id of a private one, `~` and 52 characters. */
+  readonly namespace: string;
   /**
    * Whether it is known that what is held goes with the page (no `store`) or with the window
    * (private ones of Firefox). `false` promises nothing: Chromium does not tell which of its

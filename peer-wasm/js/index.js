@@ -2,4 +2,5 @@
 
 export { ShoalError } from './errors.js';
 export { Peer } from './peer.js';
+export { createSecret, secretLink, secretOf } from './secret.js';
 export { Transfer } from './transfer.js';

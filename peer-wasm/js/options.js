@@ -5,6 +5,7 @@
  */
 
 import { ShoalError, invalid } from './errors.js';
+import { readSecret } from './secret.js';
 
 /**
  * @typedef {import('./index.js').OpenOptions} OpenOptions
@@ -30,8 +31,9 @@ const TEXTS = /** @type {const} */ (['name', 'type', 'title', 'description', 'la
  */
 export function readOptions(options) {
   if (typeof options !== 'object' || options === null) throw invalid('the options are no object');
-  const { rendezvous, namespace = 'public', store = 'shoal', iceServers, worker = true, syncInterval, replicate = 'none', signal } = options;
-  if (typeof namespace !== 'string') throw invalid('`namespace` is no string');
+  const { rendezvous, namespace, secret, store = 'shoal', iceServers, worker = true, syncInterval, replicate = 'none', signal } = options;
+  if (namespace !== undefined && typeof namespace !== 'string') throw invalid('`namespace` is no string');
+  if (namespace !== undefined && secret !== undefined) throw invalid('`namespace` and `secret` are both said: the namespace of a secret follows from it');
   if (store !== false && (typeof store !== 'string' || store === '')) throw invalid('`store` is neither the name of a database nor false');
   if (typeof worker !== 'boolean') throw invalid('`worker` is neither true nor false');
   checkPositive('syncInterval', syncInterval, 'milliseconds');
@@ -39,7 +41,7 @@ export function readOptions(options) {
   return {
     engine: {
       rendezvous: rendezvousUrl(rendezvous),
-      namespace,
+      ...(secret === undefined ? { namespace: namespace ?? 'public' } : { secret: readSecret(secret) }),
       iceServers: iceServers === undefined ? undefined : readIceServers(iceServers),
       syncInterval,
       replicate: readReplicate(replicate),

@@ -28,6 +28,7 @@ const asyncDispose = Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose');
 /** Events: `state`, `peer-join`, `peer-leave`, `catalog`, `content`, `transfer`, `error`. */
 export class Peer extends EventTarget {
   #id = '';
+  #namespace = '';
   #isTemporary = false;
   /** @type {import('./index.js').State} */
   #state = 'connecting';
@@ -82,8 +83,9 @@ export class Peer extends EventTarget {
     const { engine, store, useWorker } = options;
     this.#opened.promise = new Promise((resolve, reject) => Object.assign(this.#opened, { resolve, reject }));
     this.#connection = new Connection(engine, {
-      attached: ({ id, state, damaged = [], isTemporary }) => {
+      attached: ({ id, namespace, state, damaged = [], isTemporary }) => {
         this.#id = id;
+        this.#namespace = namespace;
         this.#isTemporary = isTemporary;
         // What the engine before stored last may not have been heard.
         if (this.#isOpen) this.#transfers.forEach((running, key) => running.forEach((control) => this.#tellHeld(key, control)));
@@ -110,6 +112,10 @@ export class Peer extends EventTarget {
 
   get id() {
     return this.#id;
+  }
+
+  get namespace() {
+    return this.#namespace;
   }
 
   get temporary() {

@@ -4,7 +4,12 @@ use crate::{errors::invalid, json::from_js, rendezvous::socket_url, source::Sour
 use js_sys::{Array, Object, Reflect};
 use serde::de::DeserializeOwned;
 use shoal_peer_core::io::{Code, Command, Error, Limits, Priority, Replicate};
-use shoal_protocol::{content::ContentKey, namespace::Namespace, rendezvous::IceServer};
+use shoal_protocol::{
+    content::ContentKey,
+    membership::{Membership, NamespaceSecret},
+    namespace::Namespace,
+    rendezvous::IceServer,
+};
 use std::time::Duration;
 use wasm_bindgen::{JsCast, JsValue};
 
@@ -19,7 +24,7 @@ const MAX_SYNC_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 pub struct AttachOptions {
     /// Where the WebSocket of the rendezvous is.
     pub rendezvous: Option<String>,
-    pub namespace: Namespace,
+    pub membership: Membership,
     pub ice_servers: Option<Vec<IceServer>>,
     pub sync_interval: Duration,
     pub replicate: Option<Replicate>,
@@ -38,14 +43,7 @@ impl AttachOptions {
                 Some(url.ok_or_else(|| invalid("`rendezvous` is not the URL of a server"))?)
             }
         };
-        let namespace = match get(options, "namespace") {
-            None => Namespace::default(),
-            Some(name) => name
-                .as_string()
-                .unwrap_or_default()
-                .parse()
-                .map_err(|error| invalid(format!("`namespace`: {error}")))?,
-        };
+        let membership = membership(options)?;
         let sync_interval = match get(options, "syncInterval") {
             None => SYNC_INTERVAL,
             Some(millis) => match millis.as_f64() {
@@ -58,7 +56,7 @@ impl AttachOptions {
         };
         Ok(Self {
             rendezvous,
-            namespace,
+            membership,
             ice_servers: ice_servers(options)?,
             sync_interval,
             replicate: get(options, "replicate")
@@ -67,6 +65,29 @@ impl AttachOptions {
             limits: limits(options)?,
             storage_limit: storage_limit(options)?,
         })
+    }
+}
+
+/// The namespace, or the private one of a secret.
+fn membership(options: &JsValue) -> Result<Membership, Error> {
+    let text = |name| get(options, name).map(|text| text.as_string().unwrap_or_default());
+    if let Some(secret) = text("secret") {
+        let secret: NamespaceSecret = secret
+            .parse()
+            .map_err(|error| invalid(format!("`secret` is {error}")))?;
+        return Ok(Membership::private(&secret));
+    }
+    let namespace: Namespace = match text("namespace") {
+        None => Namespace::default(),
+        Some(name) => name
+            .parse()
+            .map_err(|error| invalid(format!("`namespace`: {error}")))?,
+    };
+    match namespace.is_private() {
+        true => Err(invalid(
+            "`namespace` is the id of a private one, which is opened with its `secret`",
+        )),
+        false => Ok(Membership::public(namespace)),
     }
 }
 

@@ -93,7 +93,7 @@ impl Driver {
         };
         Rc::new_cyclic(|me| Self {
             me: me.clone(),
-            namespace: options.namespace.clone(),
+            namespace: options.membership.namespace().clone(),
             url: options.rendezvous.clone(),
             shared,
             outward: Box::new(outward),
@@ -123,7 +123,7 @@ impl Driver {
         }
         let config = Config {
             peer: self.shared.identity.peer(),
-            namespace: options.namespace,
+            membership: options.membership,
             epoch,
             seed,
             rendezvous: self.url.is_some(),

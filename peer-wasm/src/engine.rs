@@ -40,6 +40,8 @@ export interface Host {
 export interface AttachOptions {
   rendezvous?: string | null;
   namespace?: string | null;
+  /** Of a private namespace, in place of its id. */
+  secret?: string | null;
   iceServers?: RTCIceServer[] | null;
   /** Milliseconds; default 30000. */
   syncInterval?: number | null;
@@ -195,7 +197,7 @@ impl Engine {
     /// Gives a client a node. Resolves when the node runs, online or not; `damaged` names what
     /// could not be read when the store was opened, once.
     #[wasm_bindgen(
-        unchecked_return_type = "Promise<{ id: string, state: string, damaged: string[] }>"
+        unchecked_return_type = "Promise<{ id: string, namespace: string, state: string, damaged: string[] }>"
     )]
     pub fn attach(
         &self,
@@ -287,6 +289,8 @@ impl Inner {
         let damaged = self.shared.budget.store.take_damaged();
         Reflect::set(&attached, &"damaged".into(), &to_js(&damaged)?)?;
         let state = serde_wasm_bindgen::to_value(&network.driver.state())?;
+        let namespace = network.namespace.as_str();
+        Reflect::set(&attached, &"namespace".into(), &namespace.into())?;
         Reflect::set(&attached, &"id".into(), &self.peer().into())?;
         Reflect::set(&attached, &"state".into(), &state)?;
         Ok(attached.into())
@@ -300,7 +304,8 @@ impl Inner {
     fn network(&self, options: AttachOptions) -> Result<Rc<Network>, JsValue> {
         let networks = self.networks.borrow();
         let running = networks.iter().find(|network| {
-            network.rendezvous == options.rendezvous && network.namespace == options.namespace
+            network.rendezvous == options.rendezvous
+                && network.namespace == *options.membership.namespace()
         });
         if let Some(running) = running {
             return Ok(Rc::clone(running));
@@ -318,7 +323,7 @@ impl Inner {
             };
             Network {
                 rendezvous: options.rendezvous.clone(),
-                namespace: options.namespace.clone(),
+                namespace: options.membership.namespace().clone(),
                 driver: Driver::new(&options, Rc::clone(&self.shared), outward),
                 started: RefCell::new(Promise::resolve(&JsValue::UNDEFINED)),
             }

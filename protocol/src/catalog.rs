@@ -651,6 +651,7 @@ mod tests {
                 peer: owner(),
                 payload,
                 sig,
+                member: None,
             },
             owner(),
             &Namespace::default(),

@@ -312,6 +312,7 @@ mod tests {
             peer: PeerId::from_public_key([1; 32]),
             payload: "{}".into(),
             sig: Signature([2; 64]),
+            member: None,
         }
     }
 

@@ -135,6 +135,7 @@ macro_rules! fixed_bytes {
         }
     };
 }
+pub(crate) use fixed_bytes;
 
 fixed_bytes!(
     /// One attempt of two peers to have a link, chosen at random by who asks for it.

@@ -8,9 +8,11 @@
 //!
 //! * [`id`]: peer ids, link ids, nonces, hashes. [`namespace`]: where content is shared.
 //! * [`content`]: content keys, sizes and chunks. [`proof`]: chunks verified one by one.
+//! * [`membership`]: who may be in a private namespace.
 //! * [`signed`]: everything a party claims, under its signature.
 //! * [`catalog`]: what a peer says it holds, as a signed head and pages.
 //! * [`signal`], [`candidate`]: how two peers agree on a link, without SDP.
+//! * [`seal`]: what of that only the other peer may read.
 //! * [`rendezvous`]: messages between peer and rendezvous server.
 //! * [`control`], [`bulk`]: messages and frames inside a link.
 //! * [`bits`], [`time`], [`sorted`]: sets of chunks, points in time, small maps and sets.
@@ -23,9 +25,11 @@ pub mod content;
 pub mod control;
 pub mod id;
 pub mod json;
+pub mod membership;
 pub mod namespace;
 pub mod proof;
 pub mod rendezvous;
+pub mod seal;
 pub mod signal;
 pub mod signed;
 pub mod sorted;

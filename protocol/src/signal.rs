@@ -2,9 +2,10 @@
 //!
 //! A signal carries structured fields, never SDP: each side writes the remote description
 //! from a template of its own. Whoever wants the link sends `link`; after the `accept` the
-//! peer with the smaller id offers, so there is no glare. Offer and answer are bound to
-//! each other and to the channel they lead to by [`transcript_hash`], which both sides
-//! sign inside the channel.
+//! peer with the smaller id offers, so there is no glare. Both of these state a key, to which
+//! what the other side says of itself is sealed ([`crate::seal`]): offer, answer, candidates.
+//! Offer and answer are bound to each other and to the channel they lead to by
+//! [`transcript_hash`], which both sides sign inside the channel.
 //!
 //! While a link is up, the offerer may offer again with new ICE credentials, and the answerer
 //! may ask for that with `restart`: the connection finds another way between the same two
@@ -16,12 +17,16 @@ use crate::{
     id::{Hash, InvalidId, LinkId, Nonce, PeerId, parse_text},
     json::{self, Object},
     namespace::Namespace,
+    seal::{SealContext, SealError, SealKey, SealSecret, Sealed},
     signed::{Kind, Payload},
     time::UnixMillis,
     words::words,
 };
 use core::{fmt, str::FromStr, time::Duration};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{DeserializeOwned, Error as _},
+};
 use sha2::{Digest, Sha256};
 
 /// How long a signal is good for. Guess: longer than any negotiation takes, short enough
@@ -64,32 +69,110 @@ impl Payload for Signal {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", content = "body", rename_all = "lowercase")]
 pub enum SignalBody {
-    /// Let us have a link.
-    Link,
-    /// Yes.
-    Accept,
-    /// The offerer's description.
-    Offer(Description),
-    /// The answerer's description.
-    Answer(Answer),
-    /// An address of the sender; `None`: there are no more.
-    Candidate(Option<Candidate>),
+    /// Let us have a link; what is said to the sender is to be sealed to this key.
+    Link(SealKey),
+    /// Yes; and the key of this side.
+    Accept(SealKey),
+    /// The offerer's [`Description`].
+    Offer(Sealed),
+    /// The answerer's [`Answer`].
+    Answer(Sealed),
+    /// An address of the sender, a [`Candidate`]; `null`: there are no more.
+    Candidate(Sealed),
     /// The answerer of a link that is up asks for another offer: nothing comes through.
     Restart,
     /// No, or no longer.
     Refuse(Refusal),
+    /// One of those that state a key or are sealed, without a key or not sealed. Never sent,
+    /// and refused by whoever gets it.
+    #[serde(skip_serializing)]
+    Unsealed,
+}
+
+/// What a sealed body says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Opened {
+    /// Of [`SignalBody::Offer`].
+    Offer(Description),
+    /// Of [`SignalBody::Answer`].
+    Answer(Answer),
+    /// Of [`SignalBody::Candidate`].
+    Candidate(Option<Candidate>),
+}
+
+impl Opened {
+    /// The kind of its signal.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Opened::Offer(_) => "offer",
+            Opened::Answer(_) => "answer",
+            Opened::Candidate(_) => "candidate",
+        }
+    }
+
+    /// The text that is sealed.
+    pub fn to_text(&self) -> String {
+        // Structs of strings and numbers, for which serialising cannot fail.
+        match self {
+            Opened::Offer(offer) => serde_json::to_string(offer),
+            Opened::Answer(answer) => serde_json::to_string(answer),
+            Opened::Candidate(candidate) => serde_json::to_string(candidate),
+        }
+        .unwrap_or_default()
+    }
+
+    /// The body of its signal.
+    pub fn sealed(&self, sealed: Sealed) -> SignalBody {
+        match self {
+            Opened::Offer(_) => SignalBody::Offer(sealed),
+            Opened::Answer(_) => SignalBody::Answer(sealed),
+            Opened::Candidate(_) => SignalBody::Candidate(sealed),
+        }
+    }
+}
+
+impl Signal {
+    /// Opens the body, if it is a sealed one: the text that was sealed, and what it says.
+    pub fn open_body(&self, secret: &SealSecret) -> Result<Option<(String, Opened)>, SealError> {
+        let (kind, sealed) = match &self.body {
+            SignalBody::Offer(sealed) => ("offer", sealed),
+            SignalBody::Answer(sealed) => ("answer", sealed),
+            SignalBody::Candidate(sealed) => ("candidate", sealed),
+            SignalBody::Unsealed => return Err(SealError::Body),
+            SignalBody::Link(_)
+            | SignalBody::Accept(_)
+            | SignalBody::Restart
+            | SignalBody::Refuse(_) => return Ok(None),
+        };
+        let context = SealContext {
+            from: self.from,
+            to: self.to,
+            namespace: &self.namespace,
+            link: self.link,
+            n: self.n,
+            kind,
+        };
+        let text = secret.open(sealed, context)?;
+        let opened = match kind {
+            "offer" => json::from_str(&text).map(Opened::Offer),
+            "answer" => json::from_str(&text).map(Opened::Answer),
+            _ => json::from_str(&text).map(Opened::Candidate),
+        };
+        let opened = opened.map_err(|_| SealError::Body)?;
+        Ok(Some((text, opened)))
+    }
 }
 
 impl TryFrom<Object> for Signal {
     type Error = json::Error;
     fn try_from(object: Object) -> Result<Self, json::Error> {
         let body = match object.get::<String>("kind")?.as_str() {
-            "link" => SignalBody::Link,
-            "accept" => SignalBody::Accept,
+            "link" => sealed(&object, SignalBody::Link),
+            "accept" => sealed(&object, SignalBody::Accept),
             "restart" => SignalBody::Restart,
-            "offer" => SignalBody::Offer(object.get("body")?),
-            "answer" => SignalBody::Answer(object.get("body")?),
-            "candidate" => SignalBody::Candidate(object.find("body")?),
+            "offer" => sealed(&object, SignalBody::Offer),
+            "answer" => sealed(&object, SignalBody::Answer),
+            "candidate" => sealed(&object, SignalBody::Candidate),
             "refuse" => SignalBody::Refuse(object.get("body")?),
             _ => return Err(json::Error::custom("unknown kind of signal")),
         };
@@ -107,6 +190,10 @@ impl TryFrom<Object> for Signal {
     }
 }
 
+fn sealed<T: DeserializeOwned>(object: &Object, body: impl Fn(T) -> SignalBody) -> SignalBody {
+    object.get("body").map_or(SignalBody::Unsealed, body)
+}
+
 words! {
     /// Why a link is refused or given up.
     pub enum Refusal as "a reason to refuse a link" {
@@ -118,6 +205,8 @@ words! {
         Banned = "banned",
         /// The peer connection could not be made.
         Failed = "failed",
+        /// A signal's body is not sealed, or not to the key of the link.
+        Unsealed = "unsealed",
     }
 }
 
@@ -144,7 +233,7 @@ pub struct Answer {
     /// The answerer's side.
     #[serde(flatten)]
     pub description: Description,
-    /// SHA-256 of the payload of the offer.
+    /// [`description_hash`] of the offer.
     pub offer: Hash,
 }
 
@@ -288,21 +377,25 @@ pub fn role_of(own: PeerId, other: PeerId) -> Role {
     }
 }
 
-/// SHA-256 of an offer's payload, as the answer names it.
-pub fn offer_hash(offer_payload: &str) -> Hash {
-    Hash(Sha256::digest(offer_payload).into())
+/// SHA-256 over the signed payload of an offer or answer and over the text in its sealed body,
+/// each after its length as eight bytes, little-endian: what was carried, and what it says.
+pub fn description_hash(payload: &str, text: &str) -> Hash {
+    let mut hash = Sha256::new();
+    for part in [payload, text] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    Hash(hash.finalize().into())
 }
 
-/// `H = SHA-256(context ‖ offer ‖ answer)` over the signed payloads of offer and answer, each
-/// after its length as eight bytes, little-endian. Both sides sign it inside the channel, so
-/// a channel to anybody but the makers of these very descriptions is found out.
-pub fn transcript_hash(offer_payload: &str, answer_payload: &str) -> Hash {
+/// `H = SHA-256(context ‖ offer ‖ answer)` over the [`description_hash`] of either. Both sides
+/// sign it inside the channel, so a channel to anybody but the makers of these very
+/// descriptions is found out.
+pub fn transcript_hash(offer: &Hash, answer: &Hash) -> Hash {
     let mut hash = Sha256::new();
     hash.update(b"shoal/1/link\0");
-    for payload in [offer_payload, answer_payload] {
-        hash.update((payload.len() as u64).to_le_bytes());
-        hash.update(payload);
-    }
+    hash.update(offer.0);
+    hash.update(answer.0);
     Hash(hash.finalize().into())
 }
 
@@ -310,6 +403,7 @@ pub fn transcript_hash(offer_payload: &str, answer_payload: &str) -> Hash {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use rand_chacha::{ChaCha12Rng, rand_core::SeedableRng};
 
     fn signal(body: SignalBody) -> Signal {
         Signal {
@@ -337,17 +431,13 @@ mod tests {
 
     #[test]
     fn every_kind_of_signal_survives_its_payload() {
-        let candidate = "candidate:1 1 udp 1 192.0.2.1 9 typ host".parse().unwrap();
+        let sealed: Sealed = "A".repeat(64).parse().unwrap();
         for body in [
-            SignalBody::Link,
-            SignalBody::Accept,
-            SignalBody::Offer(description()),
-            SignalBody::Answer(Answer {
-                description: description(),
-                offer: offer_hash("x"),
-            }),
-            SignalBody::Candidate(Some(candidate)),
-            SignalBody::Candidate(None),
+            SignalBody::Link(SealKey([6; 32])),
+            SignalBody::Accept(SealKey([6; 32])),
+            SignalBody::Offer(sealed.clone()),
+            SignalBody::Answer(sealed.clone()),
+            SignalBody::Candidate(sealed),
             SignalBody::Restart,
             SignalBody::Refuse(Refusal::Limit),
         ] {
@@ -358,8 +448,71 @@ mod tests {
                 signal,
                 "{payload}"
             );
-            assert!(payload.len() < Signal::MAX_BYTES);
         }
+    }
+
+    fn bodies() -> [Opened; 4] {
+        let candidate = "candidate:1 1 udp 1 192.0.2.1 9 typ host".parse().unwrap();
+        [
+            Opened::Offer(description()),
+            Opened::Answer(Answer {
+                description: description(),
+                offer: description_hash("x", "y"),
+            }),
+            Opened::Candidate(Some(candidate)),
+            Opened::Candidate(None),
+        ]
+    }
+
+    #[test]
+    fn a_sealed_body_tells_its_receiver_alone() {
+        let secret = SealSecret::new([6; 32]);
+        let mut rng = ChaCha12Rng::from_seed([5; 32]);
+        for body in bodies() {
+            let mut signal = signal(SignalBody::Restart);
+            let namespace = signal.namespace.clone();
+            let context = SealContext {
+                from: signal.from,
+                to: signal.to,
+                namespace: &namespace,
+                link: signal.link,
+                n: signal.n,
+                kind: body.kind(),
+            };
+            let sealed = secret.key().seal(&body.to_text(), context, &mut rng);
+            signal.body = body.sealed(sealed.unwrap());
+            let payload = signal.to_payload();
+            for word in ["192.0.2.1", "0123456789abcdefghij+/", "AB:AB", "ufrag"] {
+                assert!(!payload.contains(word), "{payload}");
+            }
+            assert!(payload.len() < Signal::MAX_BYTES);
+            let came: Signal = json::from_str(&payload).unwrap();
+            assert_eq!(came.open_body(&secret), Ok(Some((body.to_text(), body))));
+            // Nor under another kind.
+            let other = payload.replace(r#""kind":"candidate""#, r#""kind":"answer""#);
+            let other = other.replace(r#""kind":"offer""#, r#""kind":"candidate""#);
+            if other != payload {
+                let other: Signal = json::from_str(&other).unwrap();
+                assert_eq!(other.open_body(&secret), Err(SealError::Body));
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_not_sealed_is_seen() {
+        for body in bodies() {
+            let text = signal(SignalBody::Restart).to_payload();
+            let kind = format!(r#""kind":"{}","body":{}"#, body.kind(), body.to_text());
+            let text = text.replace(r#""kind":"restart""#, &kind);
+            let signal: Signal = json::from_str(&text).unwrap();
+            assert_eq!(signal.body, SignalBody::Unsealed, "{text}");
+            let opened = signal.open_body(&SealSecret::new([6; 32]));
+            assert_eq!(opened, Err(SealError::Body));
+        }
+        let text = signal(SignalBody::Restart).to_payload();
+        let text = text.replace("restart", "link");
+        let signal: Signal = json::from_str(&text).unwrap();
+        assert_eq!(signal.body, SignalBody::Unsealed);
     }
 
     #[test]
@@ -394,9 +547,10 @@ mod tests {
     }
 
     #[test]
-    fn the_transcript_tells_where_the_offer_ends() {
-        assert_ne!(transcript_hash("ab", "c"), transcript_hash("a", "bc"));
-        assert_ne!(transcript_hash("a", "b"), transcript_hash("b", "a"));
+    fn the_hash_tells_where_the_payload_ends() {
+        assert_ne!(description_hash("ab", "c"), description_hash("a", "bc"));
+        let (a, b) = (Hash([1; 32]), Hash([2; 32]));
+        assert_ne!(transcript_hash(&a, &b), transcript_hash(&b, &a));
     }
 
     proptest! {

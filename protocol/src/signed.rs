@@ -82,12 +82,16 @@ pub struct Signed {
     pub payload: String,
     /// Ed25519 over [`Kind::message`].
     pub sig: Signature,
+    /// In a private namespace, that a member signed ([`crate::membership`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member: Option<Signature>,
 }
 
 from_object!(Signed {
     get peer,
     get payload,
     get sig,
+    find member,
 });
 
 /// Why a signed statement was not accepted.
@@ -157,6 +161,7 @@ mod tests {
             peer: PeerId::from_public_key(key.verifying_key().to_bytes()),
             payload: payload.into(),
             sig: Signature(key.sign(&kind.message(payload)).to_bytes()),
+            member: None,
         }
     }
 

@@ -13,8 +13,8 @@ use shoal_protocol::{
     id::{Nonce, PeerId, ResumeToken},
     namespace::Namespace,
     rendezvous::{ErrorCode, Join, PeerMessage, Presence},
-    signal::{CLOCK_SKEW, SIGNAL_LIFETIME, Signal},
-    signed::{Signed, SignedError},
+    signal::{CLOCK_SKEW, SIGNAL_LIFETIME, Signal, SignalBody},
+    signed::{Kind, Signed, SignedError},
     time::{Timestamp, UnixMillis},
 };
 
@@ -194,6 +194,15 @@ impl Checker {
                 _ => Err(malformed("the first message must be a join")),
             };
         };
+        if namespace.is_private()
+            && let PeerMessage::Catalog { .. } | PeerMessage::Get { .. } | PeerMessage::Find { .. } =
+                &message
+        {
+            return Err(Fault::new(
+                ErrorCode::Catalog,
+                "the catalogs of a private namespace go from peer to peer; no server takes, has or searches them",
+            ));
+        }
         Ok(match message {
             PeerMessage::Join { .. } => {
                 return Err(malformed("this connection has joined already"));
@@ -235,6 +244,12 @@ impl Checker {
                     "this server speaks these protocol versions: {}",
                     ours.join(", ")
                 ),
+            ));
+        }
+        if !signed.is_of_member(Kind::Join, &join.namespace) {
+            // Does not name the namespace: whoever asks is not in it.
+            return Err(unauthorized(
+                "this namespace is private, and the join does not prove its secret",
             ));
         }
         self.joined = Some((signed.peer, join.namespace.clone()));
@@ -286,7 +301,9 @@ fn check_signal(
     let timely = signal.expires.plus(CLOCK_SKEW) > now
         && signal.expires <= now.plus(SIGNAL_LIFETIME + CLOCK_SKEW);
     let placed = signal.from == from && signal.to == to && signal.namespace == *namespace;
-    (timely && placed).then_some(VerifiedSignal { to, signed })
+    // What is not sealed must not be seen here, so no peer sends it.
+    let sealed = signal.body != SignalBody::Unsealed;
+    (timely && placed && sealed).then_some(VerifiedSignal { to, signed })
 }
 
 fn malformed(why: impl ToString) -> Fault {

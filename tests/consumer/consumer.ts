@@ -1,7 +1,7 @@
 // Somebody's page in TypeScript. It is compiled and not run: every call of the package as
 // its documentation has it, and uses the types must refuse.
 
-import { Peer, ShoalError, Transfer } from 'shoal';
+import { Peer, ShoalError, Transfer, createSecret, secretLink, secretOf } from 'shoal';
 import type { Code, Content, Key, OpenOptions, PeerId, PeerStorage, Progress } from 'shoal';
 
 const options: OpenOptions = {
@@ -61,6 +61,14 @@ export async function keep(peer: Peer, key: Key): Promise<string> {
   await storage.clear();
   const { held, limit, quota, persisted } = await storage.estimate();
   return `${held} of ${limit}, ${quota ?? '?'}, ${persisted || await storage.persist()}`;
+}
+
+export async function invite(): Promise<string> {
+  const secret: string = secretOf() ?? createSecret();
+  const peer = await Peer.open({ secret });
+  // @ts-expect-error: it follows from the secret
+  peer.namespace = 'reef';
+  return peer.namespace.startsWith('~') ? secretLink(secret, new URL('https://reef.example')) : '';
 }
 
 function show({ state, held, size, rate, secondsLeft, sources, reason }: Progress): string {

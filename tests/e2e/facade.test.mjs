@@ -28,7 +28,7 @@ for (const name of BROWSERS) {
     const tab = await open(t);
     const refused = await tab.evaluate(() => Promise.all([
       { rendezvous: 'ftp://shoal.example' }, { rendezvous: 'https://user@shoal.example' }, { rendezvous: 'https://' },
-      { namespace: 7 }, { store: true }, { store: '' }, { worker: 'yes' }, { syncInterval: 0 }, { syncInterval: '1' },
+      { namespace: 7 }, { secret: 7 }, { secret: 'short' }, { namespace: 'reef', secret: 'A'.repeat(43) }, { store: true }, { store: '' }, { worker: 'yes' }, { syncInterval: 0 }, { syncInterval: '1' },
       { uploadLimit: -1 }, { downloadLimit: '1' }, { uploadSlots: 0 }, { storageLimit: 0 }, { storageLimit: '1 GB' }, { iceServers: 'stun:x' }, { iceServers: [{}] }, { iceServers: [null] }, { iceServers: [{ urls: [] }] },
       { iceServers: [{ urls: 'http://x' }] }, { iceServers: [{ urls: ['stun:x', 'x'] }] }, { iceServers: [{ urls: 'turn:x' }] },
       { iceServers: [{ urls: 'turns:x', username: 'u' }] }, { replicate: 'all' }, { replicate: {} }, { replicate: { budget: 1, match: 'all' } },

@@ -146,13 +146,28 @@ function assertNeverOpened(links) {
 }
 
 test('where signatures are checked, forged signals lead nowhere', async (t) => {
-  const { relay, victims } = await openScene(chromium, checking, t);
+  const { relay, victims } = await openScene(chromium, checking, t, { swaps: false });
   for (const { tab } of [victims.publisher, victims.fetcher]) {
     await tab.waitFor(() => window.shoal.events.some(({ code }) => code === 'unreachable'), { timeout: GIVEN_UP, what: 'the link given up' });
     const errors = await tab.evaluate(() => window.shoal.events.filter(({ type }) => type === 'error').map(({ code }) => code));
     assert.ok(errors.every((code) => code === 'unreachable'), String(errors));
   }
   assertNeverOpened(await relay.report());
+});
+
+test('where signatures are checked, a sealing key that was swapped is not believed', async (t) => {
+  const { relay, victims: { publisher, fetcher } } = await openScene(chromium, checking, t);
+  await fetcher.tab.waitFor(() => window.shoal.events.some(({ type }) => type === 'peer-join'), { what: 'the other peer' });
+  // Each attempt of a peer is given up when nobody answers, and made again.
+  await new Promise((resolve) => {
+    relay.onswap = () => { if (relay.swapped.length >= 3) resolve(); };
+    relay.onswap();
+  });
+  assert.ok(relay.swapped.every((kind) => kind === 'link'), String(relay.swapped));
+  assert.deepEqual(await relay.report(), []);
+  for (const { tab } of [publisher, fetcher]) {
+    assert.deepEqual((await tab.evaluate(() => window.shoal.peer.peers())).filter(({ linked }) => linked), []);
+  }
 });
 
 test('where signatures are checked, forged signals do not get in the way of true ones', async (t) => {

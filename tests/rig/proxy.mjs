@@ -15,9 +15,10 @@ const PATH = '/v1/socket';
  * @param {object} [options]
  * @param {(signal: any, payload: string) => string[] | Promise<string[]>} [options.rewrite]
  *   what a peer gets in the place of a signal's payload: nothing, one, or several
+ * @param {(text: string) => void} [options.listen] hears all that is said, both ways
  * @param {{ after(done: () => Promise<void>): void }} [options.until]
  */
-export async function startProxy(server, { rewrite = (_, payload) => [payload], until } = {}) {
+export async function startProxy(server, { rewrite = (_, payload) => [payload], listen = () => {}, until } = {}) {
   let isClosed = false;
   const near = new WebSocketServer({ host: '127.0.0.1', port: 0, path: PATH });
   near.on('connection', (peer, { headers }) => {
@@ -25,6 +26,7 @@ export async function startProxy(server, { rewrite = (_, payload) => [payload], 
     // One after the other, since rewriting one may take longer than the next.
     let told = Promise.resolve();
     far.on('message', (data) => {
+      listen(String(data));
       told = told.then(() => tell(String(data)));
       told.catch((error) => {
         // Whatever rewrites ends with the test, half-way perhaps. Before that nobody waits
@@ -33,7 +35,10 @@ export async function startProxy(server, { rewrite = (_, payload) => [payload], 
       });
     });
     // A peer has nothing to say before the server's challenge, so the way is open by then.
-    peer.on('message', (data) => far.send(String(data)));
+    peer.on('message', (data) => {
+      listen(String(data));
+      far.send(String(data));
+    });
     for (const [one, other] of [[peer, far], [far, peer]]) {
       one.on('close', () => other.close());
       // `close` follows.

@@ -64,7 +64,7 @@ export class Engine {
   async attach(client, options) {
     this.#note(client, 0, 'attach', { ...options, store: this.store });
     this.#clients.add(client);
-    return { id: this.peer, state: 'online' };
+    return { id: this.peer, namespace: options.namespace, state: 'online' };
   }
 
   detach(client) {

@@ -21,6 +21,7 @@ export async function startStandIn(options = {}) {
       '/shoal/scenarios.js': await read('scenarios.js'),
       '/shoal/options.js': await real('options.js'),
       '/shoal/errors.js': await real('errors.js'),
+      '/shoal/secret.js': await real('secret.js'),
     },
     ...options,
   });

@@ -34,6 +34,12 @@ pub(super) fn explain(
                 "{peer} speaks another version of Shoal. One of the two pages must be reloaded or updated."
             ),
         ),
+        LinkFailure::Unsealed | LinkFailure::Refused(Refusal::Unsealed) => (
+            Code::LinkAuth,
+            format!(
+                "The connection to {peer} was given up: what was said about it was not sealed to the key of the other side."
+            ),
+        ),
         LinkFailure::Connection(_) | LinkFailure::Timeout(_) if was_up => return None,
         LinkFailure::Connection(detail) => (
             Code::Unreachable,

@@ -1,9 +1,9 @@
 //! The lanes of links, and what goes over a link and its lanes together.
 
 use super::{Links, MAX_LINKS};
-use crate::{link::Link, policy, rate::Rate};
+use crate::{policy, rate::Rate};
 use shoal_protocol::{
-    id::{LinkId, Nonce, PeerId},
+    id::{LinkId, PeerId},
     time::Timestamp,
 };
 use std::time::Duration;
@@ -53,8 +53,7 @@ impl Links {
             return false;
         };
         let id = LinkId(self.random.bytes());
-        let nonce = Nonce(self.random.bytes());
-        let lane = Link::ask(now, id, self.own, peer, self.namespace.clone(), nonce);
+        let lane = self.ask(now, id, peer);
         self.insert(now, lane, Some(link));
         true
     }

@@ -27,14 +27,16 @@ use liveness::{Due, Liveness};
 use records::Records;
 use shoal_protocol::{
     control::ControlMessage,
-    id::{LinkId, Nonce, PeerId, Signature},
-    namespace::Namespace,
+    id::{LinkId, PeerId, Signature},
+    membership::Membership,
+    seal::SealKey,
+    signal::{Refusal, Signal},
     signed::Signed,
     sorted::SortedMap,
     time::Timestamp,
 };
 use signals::Seen;
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 /// Most links at once, negotiations included. Browsers take some 500 peer connections a
 /// process; a few dozen keep their bookkeeping cheap. Guess.
@@ -93,7 +95,7 @@ struct Entry {
 /// The links of a node.
 pub(crate) struct Links {
     own: PeerId,
-    namespace: Namespace,
+    membership: Arc<Membership>,
     entries: SortedMap<LinkId, Entry>,
     by_peer: SortedMap<PeerId, LinkId>,
     records: Records,
@@ -108,10 +110,10 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    pub(crate) fn new(own: PeerId, namespace: Namespace, random: Random) -> Self {
+    pub(crate) fn new(own: PeerId, membership: Arc<Membership>, random: Random) -> Self {
         Self {
             own,
-            namespace,
+            membership,
             entries: SortedMap::new(),
             by_peer: SortedMap::new(),
             records: Records::default(),
@@ -187,9 +189,20 @@ impl Links {
             return;
         }
         let id = LinkId(self.random.bytes());
-        let nonce = Nonce(self.random.bytes());
-        let link = Link::ask(now, id, self.own, peer, self.namespace.clone(), nonce);
+        let link = self.ask(now, id, peer);
         self.insert(now, link, None);
+    }
+
+    /// A link, or lane, that this side asks for.
+    fn ask(&mut self, now: Timestamp, id: LinkId, peer: PeerId) -> Link {
+        let membership = Arc::clone(&self.membership);
+        Link::ask(now, id, self.own, peer, membership, self.random.fork())
+    }
+
+    /// The link, or lane, that another peer asks for with `signal` and `key`.
+    fn accept(&mut self, now: Timestamp, signal: &Signal, key: SealKey) -> Link {
+        let membership = Arc::clone(&self.membership);
+        Link::accept(now, self.own, membership, self.random.fork(), signal, key)
     }
 
     /// Lets failed peers be tried again at once, and finds out which links still work.
@@ -438,6 +451,13 @@ impl Links {
         let is_lane = entry.lane_of.is_some();
         if is_lane {
             return self.close(id);
+        }
+        if failure == LinkFailure::Unsealed
+            && let Some(entry) = self.entries.get_mut(&id)
+        {
+            let payload = entry.link.refusal(now, Refusal::Unsealed);
+            let refusal = Action::SignRefusal { to: peer, payload };
+            self.actions.push_back(refusal);
         }
         self.ended(now, id);
         self.close(id);

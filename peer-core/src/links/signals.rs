@@ -2,12 +2,12 @@
 //! these are refused.
 
 use super::{Action, Links, MAX_LINKS};
-use crate::link::Link;
 use shoal_protocol::{
     VERSIONS, common_version,
     id::{LinkId, Nonce, PeerId, Signature},
+    seal::SealKey,
     signal::{CLOCK_SKEW, Refusal, SIGNAL_LIFETIME, Signal, SignalBody},
-    signed::{Payload, Signed},
+    signed::{Kind, Payload, Signed},
     sorted::SortedMap,
     time::{Timestamp, UnixMillis},
 };
@@ -60,15 +60,21 @@ impl Links {
         let time = now.unix_millis();
         let addressed = signal.from == signed.peer
             && signal.to == self.own
-            && signal.namespace == self.namespace;
+            && signal.namespace == *self.membership.namespace();
         let latest = time.plus(SIGNAL_LIFETIME + CLOCK_SKEW);
         let valid = signal.expires.plus(CLOCK_SKEW) > time && signal.expires <= latest;
         if !addressed || !valid || signal.from == self.own {
             return;
         }
+        let is_of_member = signed.is_of_member(Kind::Signal, &signal.namespace);
+        #[cfg(feature = "test-hooks")]
+        let is_of_member = is_of_member || self.trust_signals;
+        if !is_of_member {
+            return;
+        }
         let own_link = over.filter(|link| self.peer_of(*link) == Some(signal.from));
-        if let SignalBody::Link = signal.body {
-            self.asked(now, &signal, own_link);
+        if let SignalBody::Link(key) = signal.body {
+            self.asked(now, &signal, key, own_link);
         } else if self
             .entries
             .get(&signal.link)
@@ -77,11 +83,13 @@ impl Links {
             self.with(now, signal.link, |link| {
                 link.handle_signal(now, &signal, &signed.payload)
             });
+        } else if signal.body == SignalBody::Unsealed && self.seen.is_new(now, &signal) {
+            self.refuse(now, &signal, Refusal::Unsealed);
         }
     }
 
     /// Another peer asks for a link, or for a lane of the one it asks over.
-    fn asked(&mut self, now: Timestamp, signal: &Signal, lane_of: Option<LinkId>) {
+    fn asked(&mut self, now: Timestamp, signal: &Signal, key: SealKey, lane_of: Option<LinkId>) {
         if !self.seen.is_new(now, signal) {
             return;
         }
@@ -94,8 +102,7 @@ impl Links {
         if let Some(link) = lane_of {
             // A lane that is not accepted is not waited for: there is the link.
             if self.gives_lanes && self.can_add_lane(link) {
-                let nonce = Nonce(self.random.bytes());
-                let lane = Link::accept(now, self.own, nonce, signal);
+                let lane = self.accept(now, signal, key);
                 self.insert(now, lane, lane_of);
             }
             return;
@@ -119,8 +126,7 @@ impl Links {
         if self.entries.len() >= MAX_LINKS {
             return self.refuse(now, signal, Refusal::Limit);
         }
-        let nonce = Nonce(self.random.bytes());
-        let link = Link::accept(now, self.own, nonce, signal);
+        let link = self.accept(now, signal, key);
         self.insert(now, link, None);
     }
 
@@ -128,7 +134,7 @@ impl Links {
         let refusal = Signal {
             from: self.own,
             to: asked.from,
-            namespace: self.namespace.clone(),
+            namespace: asked.namespace.clone(),
             link: asked.link,
             n: 0,
             nonce: Nonce(self.random.bytes()),
@@ -151,11 +157,7 @@ impl Links {
         if let Some(sig) = signature {
             self.actions.push_back(Action::SendSignal {
                 to,
-                signed: Signed {
-                    peer: self.own,
-                    payload,
-                    sig,
-                },
+                signed: self.membership.signed(self.own, Kind::Signal, payload, sig),
             });
         }
     }

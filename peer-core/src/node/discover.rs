@@ -67,6 +67,9 @@ impl Node {
     }
 
     fn advertise(&mut self) {
+        if self.namespace.is_private() {
+            return; // It goes over links alone.
+        }
         let Some((signed, pages)) = self.own_catalog.since(None) else {
             return;
         };
@@ -163,8 +166,31 @@ impl Node {
         let since = self.catalogs.since(peer);
         if self.links.link_to(peer).is_some() {
             self.send_to(now, peer, ControlMessage::ServeKeys { peer, since });
+        } else if self.namespace.is_private() {
+            // The rendezvous has no catalogs: the peer tells itself, or a neighbour does.
+            self.links.connect(now, peer);
+            let neighbours: Vec<LinkId> = self.links.up().map(|(_, link)| link).collect();
+            for link in neighbours {
+                self.send(now, link, ControlMessage::ServeKeys { peer, since });
+            }
         } else {
             self.tell_rendezvous(PeerMessage::Get { peer, since });
+        }
+    }
+
+    /// (3) In a private namespace a new neighbour is asked what it knows of those who are here
+    /// and not linked.
+    fn ask_about_others(&mut self, now: Timestamp, link: LinkId) {
+        if !self.namespace.is_private() {
+            return;
+        }
+        let view = self.view.iter().copied();
+        let others: Vec<PeerId> = view
+            .filter(|peer| self.links.link_to(*peer).is_none())
+            .collect();
+        for peer in others {
+            let since = self.catalogs.since(peer);
+            self.send(now, link, ControlMessage::ServeKeys { peer, since });
         }
     }
 
@@ -205,7 +231,9 @@ impl Node {
         pages: &[PageText],
     ) {
         let owner = signed.peer;
-        if owner == self.peer || self.links.is_banned(now, owner) {
+        // No honest rendezvous has catalogs of a private namespace.
+        let strange = from.is_none() && self.namespace.is_private();
+        if owner == self.peer || strange || self.links.is_banned(now, owner) {
             return;
         }
         match self
@@ -219,8 +247,8 @@ impl Node {
                 let is_held = |key| catalogs.holders(key).any(|(_, entry)| entry.complete);
                 self.seeding.stop(is_held);
                 self.answer_catalog_calls(owner);
-                if !self.session.is_joined() {
-                    // Without a rendezvous neighbours are how the news gets round.
+                if !self.session.is_joined() || self.namespace.is_private() {
+                    // Without a rendezvous that has catalogs, neighbours are how the news gets round.
                     self.announce(now, signed, from);
                 }
                 self.replicate(now);
@@ -230,6 +258,7 @@ impl Node {
                 Some(from) => {
                     self.send_to(now, from, ControlMessage::ServeKeys { peer: owner, since })
                 }
+                // The rendezvous told of it, so it has it.
                 None => {
                     self.tell_rendezvous(PeerMessage::Get { peer: owner, since });
                 }
@@ -314,8 +343,12 @@ impl Node {
             self.links.connect(now, *peer);
         }
         let online = self.session.is_joined();
-        let searched =
-            self.searched.contains(&key) || !online && self.state != PeerState::Connecting;
+        let asked = match self.namespace.is_private() {
+            // Nobody can be asked but neighbours, who say what they hold when they are linked.
+            true => online && (self.view.is_empty() || self.links.up().next().is_some()),
+            false => self.searched.contains(&key),
+        };
+        let searched = asked || !online && self.state != PeerState::Connecting;
         let (searched, trouble) = match unlinked.iter().all(|peer| self.links.is_failing(*peer)) {
             _ if holders.is_empty() && !online && self.session.is_configured() => {
                 (searched, Code::Rendezvous)
@@ -338,7 +371,7 @@ impl Node {
     /// Looks for more sources, and asks the rendezvous for holders now and then.
     pub(super) fn search(&mut self, now: Timestamp) {
         self.next_search = now + SEARCH_INTERVAL;
-        if self.next_find <= now {
+        if self.next_find <= now && !self.namespace.is_private() {
             self.next_find = now + self.find_wait;
             self.find_wait = (self.find_wait * 2).min(self.sync_interval);
             let open = |key: &ContentKey| self.transfers.sources_wanted(self.now, *key) > 0;
@@ -446,6 +479,7 @@ impl Node {
         }
         let since = self.catalogs.since(peer);
         self.send(now, link, ControlMessage::ServeKeys { peer, since });
+        self.ask_about_others(now, link);
         self.seek_all(now);
     }
 

@@ -214,16 +214,13 @@ impl Node {
     /// Starts a peer.
     pub fn new(now: Timestamp, config: Config) -> Self {
         let mut random = Random::new(config.seed);
-        let Config {
-            peer,
-            namespace,
-            epoch,
-            ..
-        } = config;
+        let (peer, epoch) = (config.peer, config.epoch);
+        let membership = Arc::new(config.membership);
+        let namespace = membership.namespace().clone();
         let session = Session::new(
             now,
             peer,
-            namespace.clone(),
+            Arc::clone(&membership),
             epoch,
             config.rendezvous,
             random.fork(),
@@ -235,7 +232,7 @@ impl Node {
             ice_servers: config.ice_servers.clone().unwrap_or_default(),
             fixed_ice_servers: config.ice_servers,
             session,
-            links: Links::new(peer, namespace.clone(), random.fork()),
+            links: Links::new(peer, membership, random.fork()),
             own_catalog: OwnCatalog::new(peer, namespace.clone(), epoch),
             catalogs: Catalogs::default(),
             contents: Contents::new(config.contents),

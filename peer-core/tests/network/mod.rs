@@ -16,8 +16,11 @@ use shoal_protocol::{
     content::{CHUNK_SIZE, ContentKey},
     control::Role,
     id::{LinkId, PeerId, Signature},
+    membership::Membership,
     namespace::Namespace,
+    rendezvous::PeerMessage,
     signal::{Description, Fingerprint, Setup},
+    signed::Signed,
     time::Timestamp,
 };
 use std::{
@@ -153,6 +156,9 @@ impl Ord for Scheduled {
     }
 }
 
+/// Replaces a signal of a peer that has this key.
+pub type Resign = Box<dyn FnMut(&SigningKey, Signed) -> Signed>;
+
 pub struct Network {
     pub now: Timestamp,
     pub peers: Vec<Peer>,
@@ -162,6 +168,10 @@ pub struct Network {
     pub in_the_middle: bool,
     /// Bytes a connection has on their way at most: its rate is this in a round trip.
     pub window: f64,
+    /// What one peer says in place of its signals, signed with its key.
+    pub resign: Option<Resign>,
+    /// What browsers said of their sides of connections: what nobody in between may know.
+    pub said: BTreeSet<String>,
     /// Whether a restart finds no way either.
     pub is_dark: bool,
     wires: BTreeMap<LinkId, Wire>,
@@ -193,6 +203,8 @@ impl Network {
             rendezvous: Rendezvous::new(),
             in_the_middle: false,
             window: f64::INFINITY,
+            resign: None,
+            said: BTreeSet::new(),
             is_dark: false,
             wires: BTreeMap::new(),
             links: Vec::new(),
@@ -226,7 +238,7 @@ impl Network {
         self.random.fill_bytes(&mut seed);
         Config {
             peer: id,
-            namespace: Namespace::default(),
+            membership: Membership::public(Namespace::default()),
             epoch,
             seed,
             rendezvous: true,
@@ -605,7 +617,13 @@ impl Network {
                     self.transmit(index);
                 }
             }
-            Happening::ToRendezvous(index, text) => {
+            Happening::ToRendezvous(index, mut text) => {
+                if let Some(resign) = &mut self.resign
+                    && let Ok(PeerMessage::Signal { id, to, signed }) = PeerMessage::parse(&text)
+                {
+                    let signed = resign(&self.peers[index].key, signed);
+                    text = PeerMessage::Signal { id, to, signed }.to_text();
+                }
                 self.rendezvous
                     .receive(self.now, index, &text, self.in_the_middle);
                 self.pump_rendezvous();
@@ -878,13 +896,22 @@ impl Network {
             setup,
             max_message_size: 262_144,
         };
-        self.schedule(
-            Duration::from_millis(2),
-            Happening::Input(
-                index,
-                Input::Link(link, LinkInput::LocalDescription(description)),
-            ),
-        );
+        let address = format!("192.0.2.{}", 100 + index % 100);
+        let candidate = format!("candidate:1 1 udp 2122260223 {address} 50000 typ host");
+        let candidate = candidate.parse().unwrap();
+        self.said.extend([
+            description.ufrag.as_str().into(),
+            description.pwd.as_str().into(),
+            description.fingerprint.to_string(),
+            address,
+        ]);
+        for input in [
+            LinkInput::LocalDescription(description),
+            LinkInput::LocalCandidate(Some(candidate)),
+        ] {
+            let input = Input::Link(link, input);
+            self.schedule(Duration::from_millis(2), Happening::Input(index, input));
+        }
     }
 
     /// Both ends of a link know each other's new credentials.

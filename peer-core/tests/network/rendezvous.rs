@@ -1,12 +1,17 @@
 //! The rendezvous of the simulated network: as little of one as peers need.
 
+use rand_chacha::ChaCha12Rng;
+use rand_core::SeedableRng;
 use shoal_protocol::{
     catalog::{PageText, Replica, SignedHead},
-    id::{Nonce, PeerId, ResumeToken},
+    id::{Hash, LinkId, Nonce, PeerId, ResumeToken},
     namespace::Namespace,
-    rendezvous::{Join, MAX_VIEW, PeerMessage, PeerSummary, ReceiptStatus, ServerMessage},
-    signal::{Fingerprint, Signal, SignalBody, offer_hash},
-    signed::{Payload, Signed},
+    rendezvous::{
+        ErrorCode, Join, MAX_VIEW, PeerMessage, PeerSummary, ReceiptStatus, ServerMessage,
+    },
+    seal::{SealContext, SealKey, SealSecret},
+    signal::{Fingerprint, Opened, Signal, SignalBody, description_hash},
+    signed::{Kind, Payload, Signed},
     time::Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,10 +33,18 @@ pub struct Rendezvous {
     next_signal: u64,
     /// Signals not yet acknowledged: sender and its number.
     unacknowledged: BTreeMap<u64, (usize, u64)>,
-    /// Offers as they were sent and as they were passed on, by who made them.
-    offers: BTreeMap<String, String>,
+    /// What the one in the middle swaps for the key of each peer, and that key.
+    secret: SealSecret,
+    keys: BTreeMap<(LinkId, PeerId), SealKey>,
+    /// Hashes of offers as they were passed on, and as they were sent.
+    offers: BTreeMap<Hash, Hash>,
     /// Every signal that passed, for tests that send them again.
     pub passed: Vec<(PeerId, Signed)>,
+    /// Every message that came, for tests that look what a server can know.
+    pub heard: Vec<String>,
+    namespaces: BTreeMap<usize, Namespace>,
+    /// Whether it is in league with who has no secret.
+    pub lets_anybody_in: bool,
 }
 
 impl Rendezvous {
@@ -47,8 +60,13 @@ impl Rendezvous {
             out: Vec::new(),
             next_signal: 0,
             unacknowledged: BTreeMap::new(),
+            secret: SealSecret::new([8; 32]),
+            keys: BTreeMap::new(),
             offers: BTreeMap::new(),
             passed: Vec::new(),
+            heard: Vec::new(),
+            namespaces: BTreeMap::new(),
+            lets_anybody_in: false,
         }
     }
 
@@ -107,6 +125,7 @@ impl Rendezvous {
         let others: Vec<usize> = others
             .chain(self.joined.range(index + 1..).rev())
             .map(|(other, _)| *other)
+            .filter(|other| self.namespaces[other] == self.namespaces[&index])
             .collect();
         for other in others {
             if view.len() < MAX_VIEW {
@@ -157,10 +176,20 @@ impl Rendezvous {
         if !self.up {
             return;
         }
+        self.heard.push(text.into());
         match PeerMessage::parse(text).expect("peers send only messages of the protocol") {
             PeerMessage::Join { signed, .. } => {
                 let join: Join = signed.open().expect("a join is signed");
                 assert_eq!(join.server, self.id);
+                if !self.lets_anybody_in && !signed.is_of_member(Kind::Join, &join.namespace) {
+                    let error = ServerMessage::Error {
+                        code: ErrorCode::Unauthorized,
+                        message: "the join does not prove the secret".into(),
+                        retry_after: None,
+                    };
+                    return self.send(index, &error);
+                }
+                self.namespaces.insert(index, join.namespace);
                 self.joined.insert(index, signed.peer);
                 self.indexes.insert(signed.peer, index);
                 let view = self.introduce(index);
@@ -281,31 +310,47 @@ impl Rendezvous {
         }
     }
 
-    /// Puts own certificates into descriptions and keeps the hashes consistent for each
-    /// side. The signatures no longer hold.
+    /// Puts own keys into signals that state one, and own certificates into descriptions, which
+    /// are sealed anew, and keeps the hashes consistent for each side. The signatures no longer
+    /// hold.
     fn rewrite(&mut self, signed: Signed) -> Signed {
         let mut signal: Signal = signed.open_unverified().expect("a signal");
-        let changed = match &mut signal.body {
-            SignalBody::Offer(description) => {
-                description.fingerprint = Fingerprint([0xee; 32]);
-                let payload = signal.to_payload();
-                self.offers.insert(payload.clone(), signed.payload.clone());
-                payload
-            }
-            SignalBody::Answer(answer) => {
-                answer.description.fingerprint = Fingerprint([0xee; 32]);
-                let original = self
-                    .offers
-                    .iter()
-                    .find(|(passed, _)| offer_hash(passed) == answer.offer);
-                answer.offer = offer_hash(original.expect("an offer passed here").1);
-                signal.to_payload()
-            }
-            _ => return signed,
-        };
-        Signed {
-            payload: changed,
-            ..signed
+        if let SignalBody::Link(key) | SignalBody::Accept(key) = &mut signal.body {
+            self.keys.insert((signal.link, signal.from), *key);
+            *key = self.secret.key();
         }
+        let opened = signal
+            .open_body(&self.secret)
+            .expect("sealed to the swapped key");
+        let Some((text, mut opened)) = opened else {
+            let payload = signal.to_payload();
+            return Signed { payload, ..signed };
+        };
+        let sent = description_hash(&signed.payload, &text);
+        match &mut opened {
+            Opened::Offer(description) => description.fingerprint = Fingerprint([0xee; 32]),
+            Opened::Answer(answer) => {
+                answer.description.fingerprint = Fingerprint([0xee; 32]);
+                answer.offer = self.offers[&answer.offer];
+            }
+            Opened::Candidate(_) => {}
+        }
+        let context = SealContext {
+            from: signal.from,
+            to: signal.to,
+            namespace: &signal.namespace,
+            link: signal.link,
+            n: signal.n,
+            kind: opened.kind(),
+        };
+        let text = opened.to_text();
+        let key = self.keys[&(signal.link, signal.to)];
+        let sealed = key.seal(&text, context, &mut ChaCha12Rng::from_seed([4; 32]));
+        signal.body = opened.sealed(sealed.expect("the key of a peer"));
+        let payload = signal.to_payload();
+        if let Opened::Offer(_) = opened {
+            self.offers.insert(description_hash(&payload, &text), sent);
+        }
+        Signed { payload, ..signed }
     }
 }

@@ -6,6 +6,7 @@ use shoal_protocol::{
     catalog::{CatalogHead, HEAD_LIFETIME, page_hashes},
     id::{LinkId, Signature},
     rendezvous::{Join, PeerMessage},
+    seal::SealKey,
     signal::{SIGNAL_LIFETIME, Signal, SignalBody},
     signed::{Payload, Signed},
 };
@@ -45,6 +46,7 @@ impl Client {
             peer: self.id(),
             payload,
             sig: Signature(sig),
+            member: None,
         }
     }
 }
@@ -128,7 +130,7 @@ impl World {
             nonce: Nonce([0; 16]),
             versions: vec![1],
             expires: self.now.unix_millis().plus(SIGNAL_LIFETIME),
-            body: SignalBody::Link,
+            body: SignalBody::Link(SealKey([6; 32])),
         });
         self.clients[from].sent.push(to);
         self.send(from, PeerMessage::Signal { id, to, signed });

@@ -9,6 +9,7 @@ mod files;
 mod http;
 mod join;
 mod limits;
+mod private;
 mod process;
 mod relay;
 mod resume;

@@ -4,7 +4,7 @@ use crate::rig::{Client, Key, PATIENCE, Server};
 use shoal_protocol::{
     rendezvous::{PeerMessage, ReceiptStatus, ServerMessage},
     signal::Signal,
-    signed::Signed,
+    signed::{Payload, Signed},
 };
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -38,6 +38,13 @@ async fn two_peers_join_see_each_other_and_exchange_signals() {
     assert_eq!(one.receipt().await, (3, ReceiptStatus::Gone));
 }
 
+/// A signal whose kind and body are these.
+fn unsealed(signal: &Signal, kind_and_body: &str) -> String {
+    let text = signal.to_payload();
+    let (head, _) = text.split_once("\"link\",\"body\"").unwrap();
+    format!("{head}{kind_and_body}}}")
+}
+
 #[tokio::test]
 async fn only_signed_signals_from_who_sends_to_who_is_named_pass() {
     let server = Server::start().await;
@@ -68,6 +75,13 @@ async fn only_signed_signals_from_who_sends_to_who_is_named_pass() {
             ..altered
         },
         one.key.sign(&one.join_payload()),
+        // Addresses for all to see.
+        one.key.sign_text::<Signal>(unsealed(
+            &good,
+            r#""candidate","body":{"address":"192.0.2.1"}"#,
+        )),
+        one.key
+            .sign_text::<Signal>(unsealed(&good, r#""candidate","body":null"#)),
     ];
     let to = two.id();
     for (id, signed) in (0..).zip(forged) {

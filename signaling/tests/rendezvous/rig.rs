@@ -14,6 +14,7 @@ use shoal_protocol::{
         ErrorCode, IceServer, Join, PATH, PeerMessage, PeerSummary, Presence, ReceiptStatus,
         ServerMessage,
     },
+    seal::SealKey,
     signal::{SIGNAL_LIFETIME, Signal, SignalBody},
     signed::{Payload, Signed},
     time::UnixMillis,
@@ -136,6 +137,7 @@ impl Key {
             peer: self.id(),
             payload,
             sig: Signature(sig.to_bytes()),
+            member: None,
         }
     }
 
@@ -149,7 +151,7 @@ impl Key {
             nonce: Nonce([8; 16]),
             versions: VERSIONS.to_vec(),
             expires: now().plus(SIGNAL_LIFETIME),
-            body: SignalBody::Link,
+            body: SignalBody::Link(SealKey([6; 32])),
         }
     }
 

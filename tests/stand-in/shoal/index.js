@@ -8,6 +8,7 @@ import { ShoalError } from './errors.js';
 import { checkSupport, readOptions } from './options.js';
 import { scenarios } from './scenarios.js';
 
+export { createSecret, secretLink, secretOf } from './secret.js';
 export { ShoalError };
 
 // What the page did, and the transfers it follows, for tests that look or go on.
