@@ -4,9 +4,10 @@
 // In a page the engine has the database only, in a worker files for the bytes of chunks.
 
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { after, test } from 'node:test';
 import path from 'node:path';
-import { BROWSERS, launch, target, temporaryProfile } from '../rig/browsers.mjs';
+import { BROWSERS, launch, root, target, temporaryProfile } from '../rig/browsers.mjs';
 import { startSite } from '../rig/site.mjs';
 
 const CHUNK = 256 * 1024;
@@ -144,7 +145,9 @@ const PLACES = ['page', 'worker'];
 
 const suite = { after };
 const site = await startSite({
-  pages: { '/': PAGE, '/helpers.js': HELPERS, '/worker.js': WORKER }, folder: path.join(target, 'package/shoal'), until: suite,
+  pages: { '/': PAGE, '/helpers.js': HELPERS, '/worker.js': WORKER, '/files.js': await readFile(path.join(root, 'peer-wasm/js/files.js')) },
+  folder: path.join(target, 'package/shoal'),
+  until: suite,
 });
 const browsers = {};
 for (const name of BROWSERS) browsers[name] = await launch(name, { until: suite });

@@ -2,7 +2,7 @@
 // of the descriptions and candidates they meant for each other. Keeps every frame, and hands
 // it on, back, or changed.
 
-import { fingerprintOf, readDescription, writeDescription } from '/shoal/sdp.js';
+import { fingerprintOf, readDescription, writeDescription } from '/sdp.js';
 
 const other = { offerer: 'answerer', answerer: 'offerer' };
 

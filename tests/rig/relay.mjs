@@ -3,6 +3,8 @@
 
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { root } from './browsers.mjs';
 import { startProxy } from './proxy.mjs';
 import { newKey, open, seal } from './seal.mjs';
 
@@ -25,7 +27,8 @@ function hashOf(payload, text) {
 /** What a site of the package serves besides, for the relay. */
 export async function relayPages() {
   const script = await readFile(new URL('relay-page.js', import.meta.url), 'utf8');
-  return { '/relay': PAGE, '/relay-page.js': script };
+  const sdp = await readFile(path.join(root, 'peer-wasm/js/sdp.js'), 'utf8');
+  return { '/relay': PAGE, '/relay-page.js': script, '/sdp.js': sdp };
 }
 
 /**

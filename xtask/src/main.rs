@@ -8,6 +8,7 @@ mod bench;
 mod check;
 mod fuzz;
 mod npm;
+mod order;
 mod package;
 mod panics;
 mod paths;

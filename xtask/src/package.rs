@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::mem;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -19,7 +20,7 @@ const VERSION_MARK: &str = "\"0.0.0-workspace\"";
 /// Builds the peer and brings `target/package/shoal` up to date.
 pub fn assemble() -> Result<()> {
     let mut wanted = gather(&wasm::build()?)?;
-    minify(&mut wanted)?;
+    bundle(&mut wanted)?;
     bring_up_to_date(&paths::package(), &wanted)
 }
 
@@ -61,33 +62,36 @@ fn gather(peer: &Path) -> Result<Files> {
     Ok(wanted)
 }
 
-/// Replaces all JavaScript by what a page needs of it: comments are more than half.
-fn minify(files: &mut Files) -> Result<()> {
-    let (long, short) = (paths::state().join("long"), paths::state().join("short"));
-    let script = "xtask/src/minify.mjs";
-    let mut inputs = Inputs::new(&["terser", tools::TERSER]).file(&paths::root().join(script))?;
+/// Replaces all JavaScript by what a page needs of it, in as few files as it loads at a time.
+fn bundle(files: &mut Files) -> Result<()> {
+    let (modules, bundled) = (
+        paths::state().join("modules"),
+        paths::state().join("bundled"),
+    );
+    let script = "xtask/src/bundle.mjs";
+    let tools = ["rolldown", tools::ROLLDOWN, "terser", tools::TERSER];
+    let mut inputs = Inputs::new(&tools).file(&paths::root().join(script))?;
     let is_script = |name: &Path| name.extension() == Some(OsStr::new("js"));
-    let scripts: Vec<_> = files
-        .keys()
-        .filter(|name| is_script(name))
-        .cloned()
-        .collect();
-    for name in &scripts {
-        stamp::write(&long.join(name), &files[name])?;
-        inputs = inputs.file(&long.join(name))?;
+    let (scripts, others) = mem::take(files)
+        .into_iter()
+        .partition::<Files, _>(|(name, _)| is_script(name));
+    bring_up_to_date(&modules, &scripts)?;
+    for name in scripts.keys() {
+        inputs = inputs.file(&modules.join(name))?;
     }
-    let outputs: Vec<_> = scripts.iter().map(|name| short.join(name)).collect();
-    let expected: Vec<_> = outputs.iter().map(PathBuf::as_path).collect();
-    inputs.unless_done("terser", &expected, || {
-        let terser = tools::terser()?;
-        step("terser", || {
-            run(command("node", &[script])
-                .args([&terser, &long, &short])
-                .args(&scripts))
+    inputs.unless_done("bundle", &[&bundled.join("index.js")], || {
+        let (rolldown, terser) = (tools::rolldown()?, tools::terser()?);
+        step("rolldown and terser", || {
+            if bundled.exists() {
+                fs::remove_dir_all(&bundled)
+                    .with_context(|| format!("cannot remove {}", bundled.display()))?;
+            }
+            run(command("node", &[script]).args([&rolldown, &terser, &modules, &bundled]))
         })
     })?;
-    for name in scripts {
-        files.insert(name.clone(), stamp::read(&short.join(name))?);
+    *files = others;
+    for name in stamp::files(&bundled)? {
+        files.insert(name.clone(), stamp::read(&bundled.join(name))?);
     }
     Ok(())
 }

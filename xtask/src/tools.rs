@@ -14,6 +14,8 @@ use crate::{paths, stamp};
 
 /// wasm-opt, as npm's `binaryen` carries it.
 pub const BINARYEN: &str = "132.0.0";
+/// What makes few modules of many.
+pub const ROLLDOWN: &str = "1.2.19";
 /// The minifier.
 pub const TERSER: &str = "5.51.2";
 const CARGO_DENY: &str = "0.20.2";
@@ -42,6 +44,12 @@ pub fn wasm_target() -> Result<()> {
 pub fn wasm_opt() -> Result<PathBuf> {
     let folder = from_npm("binaryen", BINARYEN)?;
     Ok(folder.join("bin/wasm-opt"))
+}
+
+/// The module of rolldown, to be imported by node.
+pub fn rolldown() -> Result<PathBuf> {
+    let folder = from_npm("rolldown", ROLLDOWN)?;
+    Ok(folder.join("dist/index.mjs"))
 }
 
 /// The module of terser, to be imported by node.

@@ -9,7 +9,7 @@ use wasm_bindgen_cli_support::Bindgen;
 
 use crate::process::{capture, cargo, command, run, step};
 use crate::stamp::{self, Inputs};
-use crate::{panics, paths, tools};
+use crate::{order, panics, paths, tools};
 
 const MODULE: &str = "shoal_peer_bg.wasm";
 const GLUE: &str = "shoal_peer.js";
@@ -94,7 +94,7 @@ fn bind(name: &str, compiled: &Path, out: &Path) -> Result<()> {
         "wasm-bindgen",
         "with default path",
         "with reset",
-        "without panics",
+        "without panics and places",
     ])
     .file(compiled)?
     .unless_done(name, &[&out.join(MODULE)], || {
@@ -103,6 +103,7 @@ fn bind(name: &str, compiled: &Path, out: &Path) -> Result<()> {
             let mut module = Module::from_file(compiled)
                 .with_context(|| format!("cannot read {}", compiled.display()))?;
             panics::become_traps(&mut module)?;
+            panics::forget_places(&mut module)?;
             Bindgen::new()
                 .input_bytes("shoal_peer", module.emit_wasm())
                 .web(true)?
@@ -110,26 +111,34 @@ fn bind(name: &str, compiled: &Path, out: &Path) -> Result<()> {
                 .reset_state_function(true)
                 .omit_default_module_path(false)
                 .typescript(true)
-                .remove_name_section(true)
+                // Dropped after wasm-opt: with names it can be said what the rest is made of.
+                .remove_name_section(false)
                 .remove_producers_section(true)
                 .keep_debug(false)
+                .demangle(false)
                 .generate(out)
         })
     })?;
     Ok(())
 }
 
+/// The module as it is shipped, but with the names of its functions.
+fn named() -> PathBuf {
+    paths::state().join("named.wasm")
+}
+
 /// Makes the module smaller. Its JavaScript calls things by the same short names then.
 fn optimise(bound: &Path, out: &Path) -> Result<()> {
     let (source, result) = (bound.join(MODULE), out.join(MODULE));
+    let named = named();
     let (long, short) = (bound.join(GLUE), out.join(GLUE));
-    let mut words = vec!["wasm-opt", tools::BINARYEN];
+    let mut words = vec!["wasm-opt, and order", tools::BINARYEN];
     words.extend(WASM_OPT);
     Inputs::new(&words)
         .file(&source)?
         .file(&long)?
         .file(&paths::root().join(SHORTEN))?
-        .unless_done("wasm-opt", &[&result, &short], || {
+        .unless_done("wasm-opt", &[&named, &result, &short], || {
             let wasm_opt = tools::wasm_opt()?;
             step("wasm-opt", || {
                 remove(out)?;
@@ -140,10 +149,12 @@ fn optimise(bound: &Path, out: &Path) -> Result<()> {
                     command("node", &[])
                         .arg(wasm_opt)
                         .args(WASM_OPT)
+                        .arg("--debuginfo")
                         .arg(&source)
                         .arg("-o")
-                        .arg(&result),
+                        .arg(&named),
                 )?;
+                stamp::write(&result, &order::by_likeness(&stamp::read(&named)?)?)?;
                 stamp::write(&names, text.as_bytes())?;
                 let glue = capture(command("node", &[SHORTEN]).arg(&names).arg(&long))?;
                 stamp::write(&short, glue.as_bytes())

@@ -38,7 +38,7 @@ async fn files_come_compressed_to_who_can_unpack_them() {
     for (path, content_type) in [
         ("/", "text/html; charset=utf-8"),
         ("/shoal/index.d.ts", "text/plain; charset=utf-8"),
-        ("/shoal/peer.js", "text/javascript; charset=utf-8"),
+        ("/shoal/index.js", "text/javascript; charset=utf-8"),
         // Whatever the coding, or browsers do not compile it while it arrives.
         (WASM, "application/wasm"),
     ] {
