@@ -166,8 +166,9 @@ test('the page opens a private namespace, and its link lets another in', async (
   await sharer.evaluate(() => {
     [...document.querySelectorAll('#privacy button')].find(({ textContent }) => textContent === 'Share with few').click();
   });
-  await sharer.waitForText('#namespace', 'private to who has its link');
-  await sharer.waitFor(() => document.querySelector('#status[data-state=online]'));
+  // The page loads anew, which ends other ways to wait.
+  await sharer.page.waitForFunction(() => document.querySelector('#namespace')?.textContent === 'private to who has its link'
+    && document.querySelector('#status[data-state=online]'));
   const link = await sharer.evaluate(() => location.href);
   assert.match(link, /\/#~[\w-]{43}$/);
 

@@ -11,7 +11,7 @@ import { newKey, open, seal } from './seal.mjs';
 const PAGE = '<!doctype html><html lang="en"><title>Relay</title><script type="module" src="/relay-page.js"></script>';
 
 /** A description of nobody. */
-const NOBODY = { ufrag: 'none', pwd: '0123456789012345678901', fingerprint: Array(32).fill('AB').join(':'), setup: 'actpass', maxMessageSize: 262144 };
+const NOBODY = { ufrag: 'none', pwd: '0123456789012345678901', fingerprint: Array(32).fill('AB').join(':'), maxMessageSize: 262144 };
 
 /** The hash of an offer or answer (`description_hash` in protocol/src/signal.rs). */
 function hashOf(payload, text) {
@@ -92,7 +92,7 @@ class Relay {
     // What needs no forging comes with what is true, and once.
     if (kind !== 'offer' && kind !== 'answer' && kind !== 'candidate') return this.honestToo ? [] : [{ body: signal.body }];
     const text = this.#read(signal);
-    const body = text === undefined ? NOBODY : JSON.parse(text);
+    const body = text === undefined ? { ...NOBODY, setup: kind === 'offer' ? 'actpass' : 'active' } : JSON.parse(text);
     if (kind === 'offer') {
       this.#offers.set(link, { from, made: hashOf(payload, text ?? '') });
       return [{ text: JSON.stringify(await this.#ask('offer', link, body)) }];
