@@ -29,7 +29,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use crate::check::{Fault, Request, VerifiedJoin, VerifiedPresence, VerifiedSignal};
+use crate::check::{AddressedSignal, Fault, Request, VerifiedJoin, VerifiedPresence};
 use crate::limits::Limits;
 use catalogs::Reading;
 use members::Members;
@@ -43,6 +43,7 @@ use shoal_protocol::{
     id::{Nonce, PeerId, ResumeToken},
     namespace::Namespace,
     rendezvous::{ErrorCode, IceServer, MAX_VIEW, PeerSummary, ReceiptStatus, ServerMessage},
+    sorted::SortedSet,
     time::Timestamp,
 };
 use std::{
@@ -275,6 +276,10 @@ impl Registry {
             return Transmit::Close;
         };
         if let Some(reply) = connection.replies.pop_front() {
+            if connection.replies.is_empty() {
+                // The room for a few of them is more than most connections ever need again.
+                connection.replies = VecDeque::new();
+            }
             if let (ServerMessage::Ping {}, Some(session)) = (&reply, connection.session)
                 && let Some(session) = self.sessions.get_mut(&session)
             {
@@ -407,7 +412,7 @@ impl Registry {
         let mut session = Session::new(join.peer(), join.namespace().clone(), token);
 
         let members = self.namespaces.entry(join.namespace().clone()).or_default();
-        let view = members.sample(MAX_VIEW, &BTreeSet::new(), &mut self.rng);
+        let view = members.sample(MAX_VIEW, &SortedSet::default(), &mut self.rng);
         let watchers = core::mem::take(&mut members.roomy);
         members.insert(join.peer(), id);
         for other in &watchers {
@@ -758,7 +763,7 @@ impl Registry {
 
 /// Signals.
 impl Registry {
-    fn signal(&mut self, from: SessionId, number: u64, signal: VerifiedSignal) {
+    fn signal(&mut self, from: SessionId, number: u64, signal: AddressedSignal) {
         let Some(sender) = self.sessions.get(&from) else {
             return;
         };

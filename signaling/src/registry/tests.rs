@@ -445,7 +445,7 @@ fn a_view_is_chosen_at_random() {
     let mut rng = ChaCha20Rng::from_seed([1; 32]);
     let mut drawn = vec![0; 1000];
     for _ in 0..1000 {
-        let sample = members.sample(100, &BTreeSet::new(), &mut rng);
+        let sample = members.sample(100, &SortedSet::default(), &mut rng);
         assert_eq!(sample.len(), 100);
         for session in sample {
             drawn[session.0 as usize] += 1;

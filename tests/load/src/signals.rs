@@ -112,7 +112,7 @@ pub fn sdp(n: u32) -> String {
         "m=application 9 UDP/DTLS/SCTP webrtc-datachannel".into(),
         "c=IN IP4 0.0.0.0".into(),
     ];
-    for at in 0..12 + n % 9 {
+    for at in 0..6 + n % 8 {
         lines.push(format!(
             "a=candidate:{} 1 udp {} 203.0.113.{} {} typ srflx raddr 192.0.2.17 rport {} generation 0 network-id {}",
             842_163_049 + at, 1_677_729_535 - at, at + 1, 40_000 + at, 50_000 + at, at % 4 + 1,
@@ -151,7 +151,6 @@ mod tests {
     fn signals_are_good_and_numbered() {
         let [one, two] = [1, 2].map(|n| SigningKey::from_bytes(&[n; 32]));
         let namespace = Namespace::default();
-        let mut kinds = std::collections::BTreeSet::new();
         for n in 0..12 {
             let signed = signal(&one, peer_id(&two), &namespace, n);
             let opened: Signal = signed.open().unwrap();
@@ -163,7 +162,6 @@ mod tests {
             if (4..10).contains(&n) {
                 assert!(matches!(opened.body, SignalBody::Candidate(Some(_))), "{n}");
             }
-            kinds.insert(core::mem::discriminant(&opened.body).clone());
         }
     }
 
