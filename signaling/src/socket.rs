@@ -44,7 +44,8 @@ const WRITE_BUFFER: usize = 0;
 /// Bytes a socket may keep unwritten: a frame, and answers to pings.
 const MAX_WRITE_BUFFER: usize = FRAGMENT + 4 * 1024;
 
-type WebSocket = WebSocketStream<TokioIo<Upgraded>>;
+/// In a box, since a future has room for each place a value is ever moved to.
+type WebSocket = Box<WebSocketStream<TokioIo<Upgraded>>>;
 
 /// Answers a request for [`shoal_protocol::rendezvous::PATH`].
 pub(crate) async fn upgrade(State(state): State<AppState>, mut request: Request) -> Response {
@@ -72,7 +73,7 @@ pub(crate) async fn upgrade(State(state): State<AppState>, mut request: Request)
                 let stream = TokioIo::new(upgraded);
                 let socket =
                     WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
-                serve(socket, state).await;
+                serve(Box::new(socket), state).await;
             }
             Err(error) => tracing::debug!(%error, "a connection did not become a WebSocket"),
         }

@@ -115,7 +115,8 @@ pub struct Registry {
     ice_servers: Vec<IceServer>,
     rng: ChaCha20Rng,
     connections: BTreeMap<ConnectionId, Connection>,
-    sessions: BTreeMap<SessionId, Session>,
+    /// In boxes, since a tree that grows at its end is half empty.
+    sessions: BTreeMap<SessionId, Box<Session>>,
     namespaces: BTreeMap<Namespace, Members>,
     timers: BTreeSet<(Timestamp, Timer)>,
     woken: BTreeSet<ConnectionId>,
@@ -433,7 +434,7 @@ impl Registry {
         }
         session.view = view.into_iter().collect();
         session.watchers = watchers;
-        self.sessions.insert(id, session);
+        self.sessions.insert(id, Box::new(session));
         self.tell_watchers(id);
         id
     }
@@ -604,7 +605,7 @@ impl Registry {
         shown
             .flat_map(|session| &session.view)
             .filter_map(|other| self.sessions.get(other))
-            .map(summary)
+            .map(|other| summary(other))
             .collect()
     }
 
@@ -807,8 +808,8 @@ impl Registry {
 
     /// A receipt to whoever sent a signal, if it is still that session.
     fn receipt_to(&mut self, origin: Origin, status: ReceiptStatus) {
-        let same = |session: &Session| session.incarnation == origin.incarnation;
-        if self.sessions.get(&origin.session).is_some_and(same) {
+        let session = self.sessions.get(&origin.session);
+        if session.is_some_and(|session| session.incarnation == origin.incarnation) {
             self.receipt(origin.session, origin.id, status);
         }
     }

@@ -299,7 +299,11 @@ impl World {
         assert_eq!(listed, registry.sessions.len());
         assert_eq!(registry.timers.len(), timers);
         let bytes = |session: &Session| session.catalog.as_ref().map_or(0, |held| held.bytes());
-        let bytes: usize = registry.sessions.values().map(bytes).sum();
+        let bytes: usize = registry
+            .sessions
+            .values()
+            .map(|session| bytes(session))
+            .sum();
         assert_eq!(registry.catalog_bytes, bytes);
     }
 
