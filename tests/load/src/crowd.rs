@@ -28,6 +28,8 @@ use tokio_tungstenite::{
 pub const PEERS_MAX: usize = 200_000;
 /// Connections that are being opened at a time. Guess: the server's accept queue is longer.
 const OPENING: usize = 128;
+/// Peers that all connect before the first of them joins. Guess: a second's worth.
+const AT_ONCE: usize = 1_000;
 /// Peers that come from one loopback address: fewer than it has ports to come from.
 const PEERS_PER_ADDRESS: usize = 10_000;
 /// Files a process has open beside its sockets. Guess.
@@ -116,9 +118,9 @@ impl Crowd {
         }))
     }
 
-    /// Connects the peers with these numbers.
+    /// Connects the peers with these numbers, beside those who are in.
     pub async fn connect(&self, numbers: std::ops::Range<usize>) -> Result<Vec<Newcomer>> {
-        let count = numbers.len();
+        let count = numbers.len() + self.joined();
         ensure!(count <= PEERS_MAX, "at most {PEERS_MAX} peers");
         let files = open_files_max()?;
         ensure!(
@@ -142,6 +144,22 @@ impl Crowd {
             .buffered(OPENING)
             .try_collect()
             .await
+    }
+
+    /// Connects the peers with these numbers and has them join, some at a time: a server sends
+    /// away who joins late.
+    pub async fn populate(
+        self: &Rc<Self>,
+        numbers: std::ops::Range<usize>,
+    ) -> Result<Vec<Rc<Peer>>> {
+        let mut peers = Vec::with_capacity(numbers.len());
+        for first in numbers.clone().step_by(AT_ONCE) {
+            let newcomers = self
+                .connect(first..numbers.end.min(first + AT_ONCE))
+                .await?;
+            peers.extend(self.join(newcomers).await?);
+        }
+        Ok(peers)
     }
 
     /// Connects a peer and has it join.

@@ -45,8 +45,7 @@ pub async fn run(target: Target, options: &Options, stage: &mut impl Stage) -> R
         "more peers must be able to go than stay"
     );
     let crowd = Crowd::new(target, false)?;
-    let newcomers = crowd.connect(0..count).await?;
-    let peers = crowd.join(newcomers).await?;
+    let peers = crowd.populate(0..count).await?;
     stage.reached("joined").await?;
     let (staying, going) = peers.split_at(staying & !1);
     let made = prepare(

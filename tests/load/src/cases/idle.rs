@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Most peers that first all connect and then all join; more would be sent away for joining
-/// late, so they join as they come.
-const CONNECTED_FIRST: usize = 10_000;
+/// Peers of which it is measured what they cost while they are connected and have not joined;
+/// the others join as they come. A server sends away who joins late.
+const CONNECTED_FIRST: usize = 2_000;
 
 /// How many, and how long things are left alone before memory is read.
 pub struct Options {
@@ -28,23 +28,14 @@ pub async fn run(target: Target, options: &Options, stage: &mut impl Stage) -> R
     let crowd = Crowd::new(target, false)?;
     stage.reached("empty").await?;
     let empty = resident_kib(target.pid)?;
-    let each = |kib: u64| kib.saturating_sub(empty) as f64 / count as f64;
+    let each = |kib: u64, peers: usize| kib.saturating_sub(empty) as f64 / peers as f64;
     let (began, cpu) = (Instant::now(), cpu_time(target.pid)?);
-    let (peers, connected) = if count <= CONNECTED_FIRST {
-        let newcomers = crowd.connect(0..count).await?;
-        stage.reached("connected").await?;
-        let connected = resident_kib(target.pid)?;
-        (crowd.join(newcomers).await?, Some(each(connected)))
-    } else {
-        let mut peers = Vec::new();
-        for first in (0..count).step_by(CONNECTED_FIRST / 10) {
-            let newcomers = crowd
-                .connect(first..(first + CONNECTED_FIRST / 10).min(count))
-                .await?;
-            peers.extend(crowd.join(newcomers).await?);
-        }
-        (peers, None)
-    };
+    let first = count.min(CONNECTED_FIRST);
+    let newcomers = crowd.connect(0..first).await?;
+    stage.reached("connected").await?;
+    let connected = each(resident_kib(target.pid)?, first);
+    let mut peers = crowd.join(newcomers).await?;
+    peers.extend(crowd.populate(first..count).await?);
     let took = began.elapsed();
     let cpu = cpu_time(target.pid)? - cpu;
     sleep(rest).await;
@@ -54,7 +45,7 @@ pub async fn run(target: Target, options: &Options, stage: &mut impl Stage) -> R
         peers.len() == count && crowd.joined() == count,
         "not all peers are in"
     );
-    let joined = each(resident_kib(target.pid)?);
+    let joined = each(resident_kib(target.pid)?, count);
     Ok(json!({
         "peers": count, "emptyKib": empty, "connectedKib": connected, "joinedKib": joined,
         "seconds": took.as_secs_f64(), "cpuMillisPerJoin": cpu.as_secs_f64() * 1000.0 / count as f64,

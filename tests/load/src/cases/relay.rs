@@ -29,8 +29,7 @@ pub struct Options {
 /// Sends at each rate until one is not sustained.
 pub async fn run(target: Target, options: &Options, stage: &mut impl Stage) -> Result<Value> {
     let crowd = Crowd::new(target, false)?;
-    let newcomers = crowd.connect(0..options.peers & !1).await?;
-    let peers = crowd.join(newcomers).await?;
+    let peers = crowd.populate(0..options.peers & !1).await?;
     ensure!(peers.len() >= 2, "at least two peers are needed");
     stage.reached("joined").await?;
     let mut steps = Vec::new();

@@ -28,8 +28,7 @@ pub async fn run(target: Target, options: &Options, stage: &mut impl Stage) -> R
         signals,
     } = *options;
     let crowd = Crowd::new(target, true)?;
-    let newcomers = crowd.connect(0..count).await?;
-    let peers = crowd.join(newcomers).await?;
+    let peers = crowd.populate(0..count).await?;
     let half = (f64::from(signals) * SPAN.as_secs_f64()) as usize;
     let before = prepare(&peers, &crowd.ledger, 2 * half)?;
     let sending = send(before, &crowd.ledger, signals.into());
