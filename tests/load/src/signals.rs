@@ -112,7 +112,7 @@ pub fn sdp(n: u32) -> String {
         "m=application 9 UDP/DTLS/SCTP webrtc-datachannel".into(),
         "c=IN IP4 0.0.0.0".into(),
     ];
-    for at in 0..6 + n % 8 {
+    for at in 0..9 + n % 8 {
         lines.push(format!(
             "a=candidate:{} 1 udp {} 203.0.113.{} {} typ srflx raddr 192.0.2.17 rport {} generation 0 network-id {}",
             842_163_049 + at, 1_677_729_535 - at, at + 1, 40_000 + at, 50_000 + at, at % 4 + 1,
