@@ -30,8 +30,9 @@ pub const PEERS_MAX: usize = 200_000;
 const OPENING: usize = 128;
 /// Peers that all connect before the first of them joins. Guess: a second's worth.
 const AT_ONCE: usize = 1_000;
-/// Peers that come from one loopback address: fewer than it has ports to come from.
-const PEERS_PER_ADDRESS: usize = 10_000;
+/// Peers that come from one loopback address: far fewer than it has ports to come from, since a
+/// port stays taken for a minute after its connection (TIME_WAIT, RFC 9293, section 3.6.1).
+const PEERS_PER_ADDRESS: usize = 2_000;
 /// Files a process has open beside its sockets. Guess.
 const OTHER_FILES: usize = 50;
 /// Opening and joining may take so long. Guess, generous.
@@ -428,8 +429,11 @@ async fn open_socket(server: SocketAddr, voice: &Voice) -> Result<Socket> {
     let socket = match server.ip() {
         IpAddr::V4(_) => {
             let socket = TcpSocket::new_v4()?;
-            let source = 1 + voice.number() / PEERS_PER_ADDRESS % 250;
-            let source = Ipv4Addr::new(127, 0, 0, u8::try_from(source)?);
+            // All of 127/8 is loopback (RFC 1122, section 3.2.1.3); each run has addresses of its
+            // own there.
+            let run = 1 + std::process::id() % 250;
+            let part = voice.number() / PEERS_PER_ADDRESS % 250;
+            let source = Ipv4Addr::new(127, u8::try_from(run)?, u8::try_from(part)?, 1);
             socket.bind((source, 0).into())?;
             socket
         }

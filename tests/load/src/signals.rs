@@ -1,16 +1,23 @@
 //! Signals as peers send them: this project's own, structured and signed, and the session
 //! descriptions that other systems carry.
 
+use anyhow::Result;
 use ed25519_dalek::{Signer, SigningKey};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
 use shoal_protocol::{
     VERSIONS,
     id::{Hash, LinkId, Nonce, PeerId, Signature},
     namespace::Namespace,
-    signal::{Answer, Description, SIGNAL_LIFETIME, Setup, Signal, SignalBody},
+    seal::{SealContext, SealKey, SealSecret},
+    signal::{Answer, Description, Opened, SIGNAL_LIFETIME, Setup, Signal, SignalBody},
     signed::{Payload, Signed},
     time::UnixMillis,
 };
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::OnceLock,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 /// Signs as a peer does.
 pub fn sign<T: Payload>(key: &SigningKey, payload: &T) -> Signed {
@@ -20,6 +27,7 @@ pub fn sign<T: Payload>(key: &SigningKey, payload: &T) -> Signed {
         peer: peer_id(key),
         payload,
         sig: Signature(sig.to_bytes()),
+        member: None,
     }
 }
 
@@ -38,45 +46,68 @@ pub fn now() -> UnixMillis {
 
 /// A signal of this project, with the number `n`. Kinds come as often as in one negotiation:
 /// a link, its accept, offer and answer, and three candidates of each side with their ends.
-pub fn signal(key: &SigningKey, to: PeerId, namespace: &Namespace, n: u32) -> Signed {
-    let body = match n % 12 {
-        0 => SignalBody::Link,
-        1 => SignalBody::Accept,
-        2 => description(n).map_or(SignalBody::Restart, SignalBody::Offer),
-        3 => description(n).map_or(SignalBody::Restart, |description| {
-            SignalBody::Answer(Answer {
-                description,
-                offer: Hash([n as u8; 32]),
-            })
-        }),
-        kind @ 4..10 => SignalBody::Candidate(candidate(kind, n).parse().ok()),
-        _ => SignalBody::Candidate(None),
-    };
+/// What peers seal is sealed.
+pub fn signal(key: &SigningKey, to: PeerId, namespace: &Namespace, n: u32) -> Result<Signed> {
     let mut nonce = [0x5a; 16];
     nonce[..4].copy_from_slice(&n.to_le_bytes());
+    let from = peer_id(key);
+    let link = LinkId(nonce);
+    let opened = match n % 12 {
+        2 => Some(Opened::Offer(description(n)?)),
+        3 => Some(Opened::Answer(Answer {
+            description: description(n)?,
+            offer: Hash([n as u8; 32]),
+        })),
+        kind @ 4..10 => Some(Opened::Candidate(Some(candidate(kind, n).parse()?))),
+        10 | 11 => Some(Opened::Candidate(None)),
+        _ => None,
+    };
+    let body = match opened {
+        None if n.is_multiple_of(12) => SignalBody::Link(*sealing_key()),
+        None => SignalBody::Accept(*sealing_key()),
+        Some(opened) => {
+            let kind = opened.kind();
+            let context = SealContext {
+                from,
+                to,
+                namespace,
+                link,
+                n,
+                kind,
+            };
+            let mut rng = ChaCha20Rng::seed_from_u64(n.into());
+            opened.sealed(sealing_key().seal(&opened.to_text(), context, &mut rng)?)
+        }
+    };
     let signal = Signal {
-        from: peer_id(key),
+        from,
         to,
         namespace: namespace.clone(),
-        link: LinkId(nonce),
+        link,
         n,
         nonce: Nonce(nonce),
         versions: VERSIONS.to_vec(),
         expires: now().plus(SIGNAL_LIFETIME),
         body,
     };
-    sign(key, &signal)
+    Ok(sign(key, &signal))
 }
 
-/// What a browser's description says. The texts are well formed, so there always is one.
-fn description(n: u32) -> Option<Description> {
+/// The key that all receivers state: nobody here opens what is sealed.
+fn sealing_key() -> &'static SealKey {
+    static KEY: OnceLock<SealKey> = OnceLock::new();
+    KEY.get_or_init(|| SealSecret::new([7; 32]).key())
+}
+
+/// What a browser's description says.
+fn description(n: u32) -> Result<Description> {
     let fingerprint: Vec<String> = (0..32_u8)
         .map(|at| format!("{:02X}", at.wrapping_mul(7).wrapping_add(n as u8)))
         .collect();
-    Some(Description {
-        ufrag: format!("{:04x}", n % 0x1_0000).parse().ok()?,
-        pwd: "k3Jb0pQz6vT1yWm8sXr2uEh5".parse().ok()?,
-        fingerprint: fingerprint.join(":").parse().ok()?,
+    Ok(Description {
+        ufrag: format!("{:04x}", n % 0x1_0000).parse()?,
+        pwd: "k3Jb0pQz6vT1yWm8sXr2uEh5".parse()?,
+        fingerprint: fingerprint.join(":").parse()?,
         setup: Setup::Actpass,
         max_message_size: 262_144,
     })
@@ -152,16 +183,14 @@ mod tests {
         let [one, two] = [1, 2].map(|n| SigningKey::from_bytes(&[n; 32]));
         let namespace = Namespace::default();
         for n in 0..12 {
-            let signed = signal(&one, peer_id(&two), &namespace, n);
+            let signed = signal(&one, peer_id(&two), &namespace, n).unwrap();
             let opened: Signal = signed.open().unwrap();
             assert_eq!(
                 (opened.n, opened.from, opened.to),
                 (n, peer_id(&one), peer_id(&two))
             );
-            assert!(!matches!(opened.body, SignalBody::Restart), "{n}");
-            if (4..10).contains(&n) {
-                assert!(matches!(opened.body, SignalBody::Candidate(Some(_))), "{n}");
-            }
+            let body = opened.open_body(&SealSecret::new([7; 32])).unwrap();
+            assert_eq!(body.is_some(), n >= 2, "{n}: {body:?}");
         }
     }
 

@@ -219,7 +219,7 @@ impl Voice {
         Ok(match self.system {
             System::Shoal => {
                 let to: PeerId = to.parse()?;
-                let signed = signal(&self.key, to, &Namespace::default(), number);
+                let signed = signal(&self.key, to, &Namespace::default(), number)?;
                 PeerMessage::Signal { id: number.into(), to, signed }.to_text()
             }
             System::Peerjs => serde_json::json!({
