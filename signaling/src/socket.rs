@@ -7,44 +7,78 @@ use crate::{
     state::{AppState, Connection},
 };
 use axum::{
-    Error,
-    extract::{
-        State, WebSocketUpgrade,
-        ws::{Message, WebSocket},
-    },
+    body::Body,
+    extract::{Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use core::future::ready;
+use futures_util::{SinkExt, StreamExt};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use shoal_protocol::rendezvous::{ErrorCode, MAX_MESSAGE};
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Error as Broken;
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Bytes, Error, Message,
+        handshake::server::create_response_with_body,
+        protocol::{
+            Role, WebSocketConfig,
+            frame::{
+                Frame,
+                coding::{Data, OpCode},
+            },
+        },
+    },
+};
 
-/// Bytes read from a socket at once. The library's default, 128 KiB for each connection, is
-/// most of what an idle peer costs.
-const READ_BUFFER: usize = 4 * 1024;
+/// Bytes read from a socket at once: most signals come whole. Each connection keeps so many, and
+/// the library's default, 128 KiB, would be most of what an idle peer costs.
+const READ_BUFFER: usize = 1024;
+/// Bytes of a message in one frame. A connection keeps room for the longest frame it ever wrote,
+/// which would be that of `joined` with a whole view.
+const FRAGMENT: usize = 1024;
 /// Bytes gathered before they are written. All messages are flushed, so none is useful.
 const WRITE_BUFFER: usize = 0;
-/// Bytes a socket may keep unwritten: one message with its frame, and answers to pings.
-const MAX_WRITE_BUFFER: usize = MAX_MESSAGE + 4 * 1024;
+/// Bytes a socket may keep unwritten: a frame, and answers to pings.
+const MAX_WRITE_BUFFER: usize = FRAGMENT + 4 * 1024;
+
+/// In a box, since a future has room for each place a value is ever moved to.
+type WebSocket = Box<WebSocketStream<TokioIo<Upgraded>>>;
 
 /// Answers a request for [`shoal_protocol::rendezvous::PATH`].
-pub(crate) async fn upgrade(
-    State(state): State<AppState>,
-    headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
-) -> Response {
-    if !origin_allowed(&headers, &state.config().allowed_origins) {
+pub(crate) async fn upgrade(State(state): State<AppState>, mut request: Request) -> Response {
+    if !origin_allowed(request.headers(), &state.config().allowed_origins) {
         let words = "pages of this origin may not use this server\n";
         return (StatusCode::FORBIDDEN, words).into_response();
     }
-    upgrade
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(WRITE_BUFFER)
-        .max_write_buffer_size(MAX_WRITE_BUFFER)
-        .max_message_size(MAX_MESSAGE)
-        .max_frame_size(MAX_MESSAGE)
-        .on_upgrade(move |socket| serve(socket, state))
+    let response = match create_response_with_body(&request, Body::empty) {
+        Ok(response) => response,
+        Err(error) => {
+            let words = format!("a WebSocket is expected here: {error}\n");
+            return (StatusCode::BAD_REQUEST, words).into_response();
+        }
+    };
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        match upgrade.await {
+            Ok(upgraded) => {
+                let config = WebSocketConfig::default()
+                    .read_buffer_size(READ_BUFFER)
+                    .write_buffer_size(WRITE_BUFFER)
+                    .max_write_buffer_size(MAX_WRITE_BUFFER)
+                    .max_message_size(Some(MAX_MESSAGE))
+                    .max_frame_size(Some(MAX_MESSAGE));
+                let stream = TokioIo::new(upgraded);
+                let socket =
+                    WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+                serve(Box::new(socket), state).await;
+            }
+            Err(error) => tracing::debug!(%error, "a connection did not become a WebSocket"),
+        }
+    });
+    response
 }
 
 /// Without an `Origin` it is no page of a browser that asks.
@@ -79,8 +113,8 @@ async fn exchange(
         let received = match connection.poll_transmit() {
             Transmit::Close => return "closed by the server",
             Transmit::Message(message) => {
-                let text = Message::Text(message.to_text().into());
-                match timeout(limits.write_timeout, socket.send(text)).await {
+                let sent = send(socket, message.to_text());
+                match timeout(limits.write_timeout, sent).await {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => return "lost while writing",
                     Err(_) => return "its reader is too slow",
@@ -88,12 +122,12 @@ async fn exchange(
                 // Long answers must not keep the server from hearing the peer.
                 tokio::select! {
                     biased;
-                    received = socket.recv() => received,
+                    received = socket.next() => received,
                     () = ready(()) => continue,
                 }
             }
             Transmit::Idle => tokio::select! {
-                received = socket.recv() => received,
+                received = socket.next() => received,
                 () = connection.woken() => continue,
             },
         };
@@ -104,7 +138,7 @@ async fn exchange(
                 "messages are text, not binary",
             )),
             // The library answers pings.
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
             Some(Ok(Message::Close(_))) | None => return "closed by the peer",
             Some(Err(error)) => match broken(&error) {
                 Some(fault) => {
@@ -117,6 +151,22 @@ async fn exchange(
     }
 }
 
+/// Sends a message, in frames of at most [`FRAGMENT`] (RFC 6455, section 5.4).
+async fn send(socket: &mut WebSocket, text: String) -> Result<(), Error> {
+    if text.len() <= FRAGMENT {
+        return socket.send(Message::text(text)).await;
+    }
+    let bytes = Bytes::from(text);
+    let mut kind = OpCode::Data(Data::Text);
+    for start in (0..bytes.len()).step_by(FRAGMENT) {
+        let end = bytes.len().min(start + FRAGMENT);
+        let frame = Frame::message(bytes.slice(start..end), kind, end == bytes.len());
+        socket.send(Message::Frame(frame)).await?;
+        kind = OpCode::Data(Data::Continue);
+    }
+    Ok(())
+}
+
 /// Nothing more can be read: sends what waits for the peer, an error most likely.
 async fn last_words(
     socket: &mut WebSocket,
@@ -124,11 +174,8 @@ async fn last_words(
     limits: &Limits,
 ) -> &'static str {
     while let Transmit::Message(message) = connection.poll_transmit() {
-        let text = Message::Text(message.to_text().into());
-        if !matches!(
-            timeout(limits.write_timeout, socket.send(text)).await,
-            Ok(Ok(()))
-        ) {
+        let sent = send(socket, message.to_text());
+        if !matches!(timeout(limits.write_timeout, sent).await, Ok(Ok(()))) {
             break;
         }
     }
@@ -137,13 +184,12 @@ async fn last_words(
 
 /// What a peer is told when its frames cannot be read, if it can be told at all.
 fn broken(error: &Error) -> Option<Fault> {
-    let source = std::error::Error::source(error)?.downcast_ref::<Broken>()?;
-    match source {
-        Broken::Capacity(_) => Some(Fault::new(
+    match error {
+        Error::Capacity(_) => Some(Fault::new(
             ErrorCode::Limit,
             format!("a message has at most {MAX_MESSAGE} bytes"),
         )),
-        Broken::Utf8(_) => Some(Fault::new(ErrorCode::Malformed, "a message is not UTF-8")),
+        Error::Utf8(_) => Some(Fault::new(ErrorCode::Malformed, "a message is not UTF-8")),
         _ => None,
     }
 }
@@ -154,5 +200,5 @@ async fn finish(mut socket: WebSocket) {
     if socket.send(Message::Close(None)).await.is_err() {
         return;
     }
-    while let Some(Ok(_)) = socket.recv().await {}
+    while let Some(Ok(_)) = socket.next().await {}
 }

@@ -10,6 +10,8 @@ use crate::{npm, paths, server, tools};
 
 /// What the benchmarks share; what only some need is in folders beside it.
 const NOT_A_BENCHMARK: &str = "report.mjs";
+/// The benchmark that puts load on servers.
+const RENDEZVOUS: &str = "rendezvous";
 
 #[derive(Args)]
 pub struct Options {
@@ -37,12 +39,21 @@ pub fn run_benchmarks(options: &Options) -> Result<()> {
     npm::install_for_benchmarks()?;
     server::build()?;
     server::build_links()?;
+    let matchbox = if chosen.iter().any(|name| name == RENDEZVOUS) {
+        server::build_load()?;
+        Some(tools::matchbox()?)
+    } else {
+        None
+    };
     for name in chosen {
         step(&format!("bench: {name}"), || {
             let mut node = command("node", &[]);
             node.arg(format!("tests/bench/{name}.mjs"));
             if options.quick {
                 node.arg("--quick");
+            }
+            if let Some(matchbox) = &matchbox {
+                node.env("MATCHBOX_SERVER", matchbox);
             }
             run(&mut node)
         })?;

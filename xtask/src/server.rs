@@ -35,6 +35,18 @@ pub fn build_links() -> Result<()> {
     })
 }
 
+/// Builds the load generator of the rendezvous benchmark.
+pub fn build_load() -> Result<()> {
+    step("cargo: the load generator, release", || {
+        run(&mut cargo(&[
+            "build",
+            "--release",
+            "--package",
+            "shoal-load",
+        ]))
+    })
+}
+
 /// Builds, then becomes the server.
 pub fn demo(args: &[String]) -> Result<()> {
     build()?;

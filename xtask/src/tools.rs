@@ -20,6 +20,7 @@ pub const ROLLDOWN: &str = "1.2.19";
 pub const TERSER: &str = "5.51.2";
 const CARGO_DENY: &str = "0.20.2";
 const WASM_PACK: &str = "0.15.1";
+const MATCHBOX: &str = "0.15.0";
 /// The oldest Node the tests' dependencies run on.
 const NODE: u32 = 20;
 
@@ -106,6 +107,12 @@ pub fn wasm_bindgen() -> Result<PathBuf> {
         .0;
     // It does not install with `--locked`.
     from_crates_io("wasm-bindgen-cli", version, &[])
+}
+
+/// matchbox's signaling server, which this project's is measured beside.
+pub fn matchbox() -> Result<PathBuf> {
+    let folder = from_crates_io("matchbox_server", MATCHBOX, &["--locked"])?;
+    Ok(folder.join("bin/matchbox_server"))
 }
 
 /// Compiles a tool, where it is not there yet, and returns its folder.

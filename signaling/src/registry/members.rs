@@ -2,7 +2,7 @@
 
 use super::SessionId;
 use rand_core::Rng;
-use shoal_protocol::{content::ContentKey, id::PeerId};
+use shoal_protocol::{content::ContentKey, id::PeerId, sorted::SortedSet};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The members of a namespace.
@@ -13,7 +13,7 @@ pub(super) struct Members {
     list: Vec<SessionId>,
     place: BTreeMap<SessionId, usize>,
     /// Members who are shown fewer peers than a view holds.
-    pub roomy: BTreeSet<SessionId>,
+    pub roomy: SortedSet<SessionId>,
     providers: BTreeMap<ContentKey, BTreeSet<SessionId>>,
 }
 
@@ -51,7 +51,7 @@ impl Members {
     pub fn sample(
         &self,
         count: usize,
-        skip: &BTreeSet<SessionId>,
+        skip: &SortedSet<SessionId>,
         rng: &mut impl Rng,
     ) -> Vec<SessionId> {
         let all = self.list.len();
@@ -79,7 +79,7 @@ impl Members {
     pub fn draw(
         &self,
         asker: SessionId,
-        skip: &BTreeSet<SessionId>,
+        skip: &SortedSet<SessionId>,
         rng: &mut impl Rng,
     ) -> Option<SessionId> {
         // In a crowded namespace nearly every draw hits.

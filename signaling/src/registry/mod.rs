@@ -29,7 +29,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use crate::check::{Fault, Request, VerifiedJoin, VerifiedPresence, VerifiedSignal};
+use crate::check::{AddressedSignal, Fault, Request, VerifiedJoin, VerifiedPresence};
 use crate::limits::Limits;
 use catalogs::Reading;
 use members::Members;
@@ -43,6 +43,7 @@ use shoal_protocol::{
     id::{Nonce, PeerId, ResumeToken},
     namespace::Namespace,
     rendezvous::{ErrorCode, IceServer, MAX_VIEW, PeerSummary, ReceiptStatus, ServerMessage},
+    sorted::SortedSet,
     time::Timestamp,
 };
 use std::{
@@ -114,7 +115,8 @@ pub struct Registry {
     ice_servers: Vec<IceServer>,
     rng: ChaCha20Rng,
     connections: BTreeMap<ConnectionId, Connection>,
-    sessions: BTreeMap<SessionId, Session>,
+    /// In boxes, since a tree that grows at its end is half empty.
+    sessions: BTreeMap<SessionId, Box<Session>>,
     namespaces: BTreeMap<Namespace, Members>,
     timers: BTreeSet<(Timestamp, Timer)>,
     woken: BTreeSet<ConnectionId>,
@@ -275,6 +277,10 @@ impl Registry {
             return Transmit::Close;
         };
         if let Some(reply) = connection.replies.pop_front() {
+            if connection.replies.is_empty() {
+                // The room for a few of them is more than most connections ever need again.
+                connection.replies = VecDeque::new();
+            }
             if let (ServerMessage::Ping {}, Some(session)) = (&reply, connection.session)
                 && let Some(session) = self.sessions.get_mut(&session)
             {
@@ -407,7 +413,7 @@ impl Registry {
         let mut session = Session::new(join.peer(), join.namespace().clone(), token);
 
         let members = self.namespaces.entry(join.namespace().clone()).or_default();
-        let view = members.sample(MAX_VIEW, &BTreeSet::new(), &mut self.rng);
+        let view = members.sample(MAX_VIEW, &SortedSet::default(), &mut self.rng);
         let watchers = core::mem::take(&mut members.roomy);
         members.insert(join.peer(), id);
         for other in &watchers {
@@ -428,7 +434,7 @@ impl Registry {
         }
         session.view = view.into_iter().collect();
         session.watchers = watchers;
-        self.sessions.insert(id, session);
+        self.sessions.insert(id, Box::new(session));
         self.tell_watchers(id);
         id
     }
@@ -599,7 +605,7 @@ impl Registry {
         shown
             .flat_map(|session| &session.view)
             .filter_map(|other| self.sessions.get(other))
-            .map(summary)
+            .map(|other| summary(other))
             .collect()
     }
 
@@ -758,7 +764,7 @@ impl Registry {
 
 /// Signals.
 impl Registry {
-    fn signal(&mut self, from: SessionId, number: u64, signal: VerifiedSignal) {
+    fn signal(&mut self, from: SessionId, number: u64, signal: AddressedSignal) {
         let Some(sender) = self.sessions.get(&from) else {
             return;
         };
@@ -802,8 +808,8 @@ impl Registry {
 
     /// A receipt to whoever sent a signal, if it is still that session.
     fn receipt_to(&mut self, origin: Origin, status: ReceiptStatus) {
-        let same = |session: &Session| session.incarnation == origin.incarnation;
-        if self.sessions.get(&origin.session).is_some_and(same) {
+        let session = self.sessions.get(&origin.session);
+        if session.is_some_and(|session| session.incarnation == origin.incarnation) {
             self.receipt(origin.session, origin.id, status);
         }
     }

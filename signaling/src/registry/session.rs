@@ -8,6 +8,7 @@ use shoal_protocol::{
     namespace::Namespace,
     rendezvous::ReceiptStatus,
     signed::Signed,
+    sorted::SortedSet,
     time::Timestamp,
 };
 use std::collections::{BTreeSet, VecDeque};
@@ -25,8 +26,8 @@ pub(super) struct Session {
     pub presence: Option<VerifiedPresence>,
     pub catalog: Option<Box<HeldCatalog>>,
     /// Peers it is shown, and those it is shown to.
-    pub view: BTreeSet<SessionId>,
-    pub watchers: BTreeSet<SessionId>,
+    pub view: SortedSet<SessionId>,
+    pub watchers: SortedSet<SessionId>,
     pub inbox: Inbox,
     pub receipts: VecDeque<Receipt>,
     pub news: News,
@@ -62,8 +63,8 @@ impl Session {
             connection: None,
             presence: None,
             catalog: None,
-            view: BTreeSet::new(),
-            watchers: BTreeSet::new(),
+            view: SortedSet::default(),
+            watchers: SortedSet::default(),
             inbox: Inbox::default(),
             receipts: VecDeque::new(),
             news: News::default(),
@@ -148,6 +149,10 @@ impl Inbox {
         let waiting = self.signals.remove(at)?;
         self.sent -= 1;
         self.bytes -= waiting.signed.payload.len();
+        if self.signals.is_empty() {
+            // The room for a few of them is more than most peers ever need again.
+            self.signals = VecDeque::new();
+        }
         Some(waiting.origin)
     }
 

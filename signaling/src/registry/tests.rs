@@ -299,7 +299,11 @@ impl World {
         assert_eq!(listed, registry.sessions.len());
         assert_eq!(registry.timers.len(), timers);
         let bytes = |session: &Session| session.catalog.as_ref().map_or(0, |held| held.bytes());
-        let bytes: usize = registry.sessions.values().map(bytes).sum();
+        let bytes: usize = registry
+            .sessions
+            .values()
+            .map(|session| bytes(session))
+            .sum();
         assert_eq!(registry.catalog_bytes, bytes);
     }
 
@@ -445,7 +449,7 @@ fn a_view_is_chosen_at_random() {
     let mut rng = ChaCha20Rng::from_seed([1; 32]);
     let mut drawn = vec![0; 1000];
     for _ in 0..1000 {
-        let sample = members.sample(100, &BTreeSet::new(), &mut rng);
+        let sample = members.sample(100, &SortedSet::default(), &mut rng);
         assert_eq!(sample.len(), 100);
         for session in sample {
             drawn[session.0 as usize] += 1;

@@ -4,7 +4,7 @@ use crate::rig::{Client, Key, PATIENCE, Server};
 use shoal_protocol::{
     rendezvous::{PeerMessage, ReceiptStatus, ServerMessage},
     signal::Signal,
-    signed::{Payload, Signed},
+    signed::{Payload, Signed, SignedError},
 };
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -46,7 +46,7 @@ fn unsealed(signal: &Signal, kind_and_body: &str) -> String {
 }
 
 #[tokio::test]
-async fn only_signed_signals_from_who_sends_to_who_is_named_pass() {
+async fn only_signals_from_who_sends_to_who_is_named_pass() {
     let server = Server::start().await;
     let (mut one, _) = Client::join(&server, 1).await;
     let (mut two, _) = Client::join(&server, 2).await;
@@ -57,22 +57,17 @@ async fn only_signed_signals_from_who_sends_to_who_is_named_pass() {
         change(&mut signal);
         one.key.sign(&signal)
     };
-    let altered = one.key.sign(&good);
     let forged = [
         signed(|signal| signal.from = Key::new(3).id()),
         signed(|signal| signal.to = Key::new(3).id()),
         signed(|signal| signal.namespace = "elsewhere".parse().unwrap()),
         signed(|signal| signal.expires.0 -= 600_000),
         signed(|signal| signal.expires.0 += 600_000),
-        // Of another peer, replayed; with another's name; altered; no signal at all.
+        // Of another peer, replayed; under another's name; no signal at all.
         three.key.sign(&three.key.signal(two.id(), 0)),
         Signed {
-            peer: one.id(),
-            ..three.key.sign(&good)
-        },
-        Signed {
-            payload: altered.payload.replace("\"n\":0", "\"n\":1"),
-            ..altered
+            peer: three.id(),
+            ..one.key.sign(&good)
         },
         one.key.sign(&one.join_payload()),
         // Addresses for all to see.
@@ -106,6 +101,25 @@ async fn only_signed_signals_from_who_sends_to_who_is_named_pass() {
     };
     none(two.flush().await);
     none(three.flush().await);
+}
+
+#[tokio::test]
+async fn a_wrong_signature_is_under_the_name_of_who_sent_it_and_seen_by_the_receiver() {
+    let server = Server::start().await;
+    let (mut one, _) = Client::join(&server, 1).await;
+    let (mut two, _) = Client::join(&server, 2).await;
+    let good = one.key.sign(&one.key.signal(two.id(), 0));
+    let altered = Signed {
+        payload: good.payload.replace("\"n\":0", "\"n\":1"),
+        ..good
+    };
+    let (id, to, signed) = (0, two.id(), altered.clone());
+    one.send(PeerMessage::Signal { id, to, signed }).await;
+    let ServerMessage::Signal { signed, .. } = two.receive().await else {
+        panic!("no signal");
+    };
+    assert_eq!((signed.peer, &signed), (one.id(), &altered));
+    assert_eq!(signed.open::<Signal>(), Err(SignedError::Signature));
 }
 
 #[tokio::test]

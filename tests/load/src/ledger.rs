@@ -1,0 +1,224 @@
+//! Every signal that was sent and what became of it.
+
+use crate::system::Heard;
+use serde_json::{Value, json};
+use shoal_protocol::rendezvous::ReceiptStatus;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// One signal.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// When it was to be sent: what waits in this program counts too (open loop).
+    due: Option<Instant>,
+    received_at: Option<Instant>,
+    received: u32,
+    receipt: Option<ReceiptStatus>,
+}
+
+/// The signals of a run; their numbers go from 0.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    entries: Vec<Entry>,
+    /// How many entries have come or have a receipt that says why not.
+    settled: usize,
+    /// Messages that named a signal which was never sent.
+    unknown: usize,
+    /// All messages heard, and their bytes.
+    heard: usize,
+    heard_bytes: usize,
+}
+
+/// How many signals there were, and what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Sent.
+    pub sent: usize,
+    /// Received at least once.
+    pub received: usize,
+    /// Received more than once.
+    pub repeated: usize,
+    /// With the receipt `delivered`.
+    pub delivered: usize,
+    /// With a receipt that says that it was not passed on.
+    pub returned: usize,
+    /// With the receipt `delivered`, but never received: there must be none.
+    pub lied: usize,
+    /// Neither received nor returned.
+    pub lost: usize,
+    /// Named by a message, but never sent: there must be none.
+    pub unknown: usize,
+}
+
+impl Ledger {
+    /// There is to be another signal; returns its number.
+    pub fn enter(&mut self) -> u32 {
+        self.entries.push(Entry {
+            due: None,
+            received_at: None,
+            received: 0,
+            receipt: None,
+        });
+        (self.entries.len() - 1) as u32
+    }
+
+    /// The signal is sent; it was to be at this time.
+    pub fn send(&mut self, number: u32, due: Instant) {
+        if let Some(entry) = self.entries.get_mut(number as usize) {
+            entry.due = Some(due);
+        }
+    }
+
+    /// Number of signals entered.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether all have come or were returned.
+    pub fn is_settled(&self) -> bool {
+        self.settled == self.entries.len()
+    }
+
+    /// A message of so many bytes came.
+    pub fn note(&mut self, heard: &Heard, bytes: usize) {
+        self.heard += 1;
+        self.heard_bytes += bytes;
+        let (Heard::Signal(number) | Heard::Receipt(number, _)) = heard else {
+            return;
+        };
+        let Some(entry) = self.entries.get_mut(*number as usize) else {
+            self.unknown += 1;
+            return;
+        };
+        let before = entry.is_settled();
+        match heard {
+            Heard::Receipt(_, status) => entry.receipt = Some(*status),
+            _ => {
+                entry.received += 1;
+                entry.received_at.get_or_insert_with(Instant::now);
+            }
+        }
+        self.settled += usize::from(!before && entry.is_settled());
+    }
+
+    /// Messages heard so far, and their bytes.
+    pub fn heard(&self) -> (usize, usize) {
+        (self.heard, self.heard_bytes)
+    }
+
+    /// What became of the signals from `first` on.
+    pub fn count(&self, first: usize) -> Count {
+        let mut count = Count {
+            unknown: self.unknown,
+            ..Count::default()
+        };
+        for entry in &self.entries[first..] {
+            let delivered = entry.receipt == Some(ReceiptStatus::Delivered);
+            let received = entry.received > 0;
+            count.sent += 1;
+            count.received += usize::from(received);
+            count.repeated += usize::from(entry.received > 1);
+            count.delivered += usize::from(delivered);
+            count.returned += usize::from(entry.receipt.is_some() && !delivered);
+            count.lied += usize::from(delivered && !received);
+            count.lost += usize::from(!entry.is_settled());
+        }
+        count
+    }
+
+    /// Times from when a signal was to be sent until it was received, of those from `first` on
+    /// that were, the shortest first.
+    pub fn delays(&self, first: usize) -> Vec<Duration> {
+        let delay = |entry: &Entry| Some(entry.received_at?.saturating_duration_since(entry.due?));
+        let mut delays: Vec<Duration> = self.entries[first..].iter().filter_map(delay).collect();
+        delays.sort_unstable();
+        delays
+    }
+}
+
+impl Entry {
+    fn is_settled(&self) -> bool {
+        self.received > 0
+            || self
+                .receipt
+                .is_some_and(|status| status != ReceiptStatus::Delivered)
+    }
+}
+
+impl Count {
+    /// For the report.
+    pub fn to_json(self) -> Value {
+        json!({
+            "sent": self.sent, "received": self.received, "repeated": self.repeated,
+            "delivered": self.delivered, "returned": self.returned, "lied": self.lied,
+            "lost": self.lost, "unknown": self.unknown,
+        })
+    }
+}
+
+/// The value that this share of the sorted values do not exceed, in ms; the nearest rank.
+pub fn percentile_millis(sorted: &[Duration], share: f64) -> Option<f64> {
+    let rank = (sorted.len() as f64 * share).ceil() as usize;
+    let value = sorted.get(rank.saturating_sub(1))?;
+    Some(value.as_secs_f64() * 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_signal_is_accounted_for() {
+        let mut ledger = Ledger::default();
+        let due = Instant::now();
+        for number in 0..5 {
+            assert_eq!(ledger.enter(), number);
+            ledger.send(number, due);
+        }
+        for heard in [
+            Heard::Signal(0),
+            Heard::Receipt(0, ReceiptStatus::Delivered),
+            Heard::Signal(1),
+            Heard::Signal(1),
+            Heard::Receipt(2, ReceiptStatus::Full),
+            Heard::Receipt(3, ReceiptStatus::Delivered),
+            Heard::Signal(99),
+            Heard::Other,
+        ] {
+            ledger.note(&heard, 10);
+        }
+        assert!(!ledger.is_settled());
+        assert_eq!(
+            ledger.count(0),
+            Count {
+                sent: 5,
+                received: 2,
+                repeated: 1,
+                delivered: 2,
+                returned: 1,
+                lied: 1,
+                lost: 2,
+                unknown: 1
+            }
+        );
+        assert_eq!(ledger.delays(0).len(), 2);
+        assert_eq!(ledger.heard(), (8, 80));
+        ledger.note(&Heard::Signal(3), 0);
+        ledger.note(&Heard::Signal(4), 0);
+        assert!(ledger.is_settled());
+    }
+
+    #[test]
+    fn percentiles_are_nearest_ranks() {
+        let values: Vec<Duration> = (1..=200).map(Duration::from_millis).collect();
+        assert_eq!(percentile_millis(&values, 0.5), Some(100.0));
+        assert_eq!(percentile_millis(&values, 0.99), Some(198.0));
+        assert_eq!(percentile_millis(&values[..1], 0.99), Some(1.0));
+        assert_eq!(percentile_millis(&[], 0.5), None);
+    }
+}
