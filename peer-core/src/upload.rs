@@ -11,7 +11,12 @@
 //! them go those that somebody at the link's other end waits to read. A proof of one
 //! frame waits for nothing: nobody can ask for chunks without it.
 
-use crate::{io::Limits, policy, rate::Rate};
+use crate::{
+    io::Limits,
+    policy,
+    rate::Rate,
+    water::{self, Water},
+};
 use shoal_protocol::{
     bulk::{BulkHeader, BulkKind, MAX_PAYLOAD},
     content::ContentKey,
@@ -82,29 +87,19 @@ impl Answer {
 #[derive(Debug)]
 struct Lane {
     id: LinkId,
-    /// What the channel has taken and not yet sent, in bytes.
-    buffered: usize,
-    rate: Rate,
+    water: Water,
+    /// When it last took a frame.
+    took: Timestamp,
 }
 
 impl Lane {
     fn new(id: LinkId) -> Self {
         Self {
             id,
-            buffered: 0,
-            rate: Rate::default(),
+            water: Water::default(),
+            took: Timestamp::default(),
         }
     }
-
-    fn low_water(&self, now: Timestamp) -> usize {
-        high_water(self.rate.get(now)) / 2
-    }
-}
-
-/// Bytes that may wait in a channel of this rate: control messages wait behind them.
-fn high_water(rate: f64) -> usize {
-    let ahead = rate * policy::CHANNEL_AHEAD.as_secs_f64();
-    (ahead as usize).clamp(policy::HIGH_WATER_MIN, policy::HIGH_WATER_MAX)
 }
 
 #[derive(Debug)]
@@ -136,17 +131,14 @@ impl Queue {
 
     /// Whether something is to be sent, and has not gone for seconds.
     fn is_stalled(&self, now: Timestamp) -> bool {
-        self.is_busy(now) && self.lanes.iter().all(|lane| lane.rate.get(now) == 0.0)
+        let takes = |lane: &Lane| now.since(lane.took) < policy::TAKES_NOTHING;
+        self.is_busy() && !self.lanes.iter().any(takes)
     }
 
     /// Whether an answer is being sent, or has not yet left its channel.
-    fn is_busy(&self, now: Timestamp) -> bool {
-        let begun = self.answers.iter().any(|answer| answer.lane.is_some());
-        begun
-            || self
-                .lanes
-                .iter()
-                .any(|lane| lane.buffered > lane.low_water(now))
+    fn is_busy(&self) -> bool {
+        let waits = |lane: &Lane| lane.water.level > water::low(lane.water.rate);
+        self.lanes.iter().any(waits) || self.answers.iter().any(|answer| answer.lane.is_some())
     }
 }
 
@@ -208,40 +200,36 @@ impl Uploads {
     }
 
     /// What the channel of a link or lane has taken and not yet sent, in bytes.
-    pub(crate) fn set_buffered(&mut self, lane: LinkId, bytes: usize) {
+    pub(crate) fn set_buffered(&mut self, now: Timestamp, lane: LinkId, bytes: usize) {
         let link = self.link_of(lane);
         let lanes = self.queues.get_mut(&link).map(|queue| &mut queue.lanes);
         if let Some(lane) = lanes.into_iter().flatten().find(|each| each.id == lane) {
-            lane.buffered = bytes;
+            lane.water.set_level(now, bytes);
         }
     }
 
     /// How little the channel of a link or lane holds when it is to ask for more, in bytes.
-    pub(crate) fn low_water(&self, now: Timestamp, lane: LinkId) -> usize {
-        let lane = self.lane(lane);
-        lane.map_or(policy::HIGH_WATER_MIN, |lane| self.high_water(now, lane)) / 2
+    pub(crate) fn low_water(&self, lane: LinkId) -> usize {
+        let start = Water::default().rate;
+        water::low(self.lane(lane).map_or(start, |lane| self.rate_of(lane)))
     }
 
-    /// Bytes that may wait in the channel of a lane: as many as in those of others like it, but
-    /// hardly more than it carries in that time. Where links share a line each has as much of it
-    /// as waits, so who once was ahead would stay ahead.
-    fn high_water(&self, now: Timestamp, lane: &Lane) -> usize {
-        let own = lane.rate.get(now);
+    /// What a lane is taken to carry, in bytes a second: as much as others like it, but hardly
+    /// more than it does. Where links share a line each has as much of it as waits, so who once
+    /// was ahead would stay ahead.
+    fn rate_of(&self, lane: &Lane) -> f64 {
+        let own = lane.water.rate;
         let active = self
             .queues
             .values()
             .filter(|queue| !queue.answers.is_empty());
         let rates = active
             .flat_map(|queue| &queue.lanes)
-            .map(|lane| lane.rate.get(now));
+            .map(|lane| lane.water.rate);
         // Those that are far slower are limited by their own line.
         let alike = rates.filter(|rate| *rate * policy::UNLIKE > own);
         let (sum, count) = alike.fold((own, 1.0), |(sum, count), rate| (sum + rate, count + 1.0));
-        let water = high_water((sum / count).min(own * policy::CATCH_UP));
-        // A link with more in its lanes stalls: its answers come late, and ways are looked for
-        // anew (tests/e2e/striping.test.mjs).
-        let queue = self.queues.get(&self.link_of(lane.id));
-        water / queue.map_or(1, |queue| queue.lanes.len())
+        (sum / count).min(own * policy::CATCH_UP)
     }
 
     /// What is asked for and not yet sent.
@@ -402,11 +390,21 @@ impl Uploads {
 
     /// The next bulk frame for a link or a lane, if one is ready and the limit allows it.
     pub(crate) fn poll_frame(&mut self, now: Timestamp, lane: LinkId) -> Option<Vec<u8>> {
+        let link = self.link_of(lane);
+        // Most links wait for nothing.
+        if !self.queues.get(&link)?.is_ready() {
+            return None;
+        }
         self.refill(now);
         let limited = self.limit.is_some();
-        let link = self.link_of(lane);
-        let room = |lane: &Lane| lane.buffered < self.high_water(now, lane);
-        let has_room = self.lane(lane).is_some_and(room);
+        let rate = self.lane(lane).map(|lane| self.rate_of(lane))?;
+        let payload = water::payload(rate);
+        let queue = self.queues.get_mut(&link)?;
+        // A link with more in its lanes stalls: its answers come late, and ways are looked for
+        // anew (tests/e2e/striping.test.mjs).
+        let share = rate / queue.lanes.len() as f64;
+        let of_link = queue.lanes.iter_mut().find(|each| each.id == lane)?;
+        let has_room = of_link.water.has_room(share, payload);
         let queue = self.queues.get(&link)?;
         if limited && queue.tokens <= 0.0 || !has_room {
             return None;
@@ -432,7 +430,7 @@ impl Uploads {
         let answer = queue.answers.get_mut(at)?;
         answer.lane = Some(lane);
         let bytes = answer.bytes.clone()?;
-        let end = (answer.sent + MAX_PAYLOAD).min(bytes.len());
+        let end = (answer.sent + payload).min(bytes.len());
         let (kind, index) = match answer.wanted.part {
             Part::Chunk(index) => (BulkKind::Chunk, index),
             Part::Proof => (BulkKind::Proof, bytes.len() as u32),
@@ -457,8 +455,8 @@ impl Uploads {
             queue.tokens -= sent as f64;
         }
         if let Some(lane) = queue.lanes.iter_mut().find(|each| each.id == lane) {
-            lane.buffered += sent;
-            lane.rate.add(now, sent as u64);
+            lane.water.took(now, sent);
+            lane.took = now;
         }
         self.rate.add(now, sent as u64);
         Some(frame)
@@ -475,6 +473,12 @@ impl Uploads {
         queues.filter(|queue| !queue.answers.is_empty()).count()
     }
 
+    /// Whether a link waits for answers, and takes what it is sent.
+    pub(crate) fn is_sending(&self, now: Timestamp, link: LinkId) -> bool {
+        let queue = self.queues.get(&link);
+        queue.is_some_and(|queue| !queue.answers.is_empty() && !queue.is_stalled(now))
+    }
+
     /// Whether a link waits for answers about a content, and takes what it is sent.
     pub(crate) fn is_served(&self, now: Timestamp, link: LinkId, key: ContentKey) -> bool {
         self.queues.get(&link).is_some_and(|queue| {
@@ -489,7 +493,7 @@ impl Uploads {
         // Those that take long are limited by their own line, and keep nobody waiting: but
         // for the slots, which somebody has set.
         let is_slow = |queue: &Queue| now.since(queue.turned) >= policy::TURN;
-        let busy = others().filter(|(_, queue)| queue.is_busy(now));
+        let busy = others().filter(|(_, queue)| queue.is_busy());
         let (slow, served): (Vec<_>, Vec<_>) = busy.partition(|(_, queue)| is_slow(queue));
         // Who takes nothing loses its slot.
         let slow = slow.iter().filter(|(_, queue)| !queue.is_stalled(now));
@@ -499,7 +503,7 @@ impl Uploads {
         let free = free.min(slots.saturating_sub(slow.count() + served.len()));
         let turn = self.queues.get(&link).map_or(0, |queue| queue.turn);
         let earlier = others().filter(|(other, queue)| {
-            (queue.turn, **other) < (turn, link) && queue.is_ready() && !queue.is_busy(now)
+            (queue.turn, **other) < (turn, link) && queue.is_ready() && !queue.is_busy()
         });
         earlier.count() < free
     }
@@ -598,9 +602,9 @@ mod tests {
         // However long it takes.
         let later = now + policy::TURN * 3 / 2;
         assert_eq!(served(&mut uploads, later, 4), [] as [u8; 0]);
-        uploads.set_buffered(link(0), 0);
+        uploads.set_buffered(later, link(0), 0);
         assert_eq!(served(&mut uploads, later, 4), [0]);
-        uploads.set_buffered(link(0), 0);
+        uploads.set_buffered(later, link(0), 0);
         assert_eq!(served(&mut uploads, later, 4), [1]);
         // But if it takes nothing at all.
         let later = later + policy::TURN * 3;
@@ -671,7 +675,7 @@ mod tests {
             for number in 0..LINKS {
                 // The last two take what they are sent.
                 if number >= LINKS - 2 {
-                    uploads.set_buffered(link(number), 0);
+                    uploads.set_buffered(now, link(number), 0);
                 }
                 while let Some(frame) = uploads.poll_frame(now, link(number)) {
                     if now >= settled {
@@ -754,7 +758,7 @@ mod tests {
         uploads.link_down(lane);
         assert_eq!(uploads.poll_frame(now, lane), None);
         let rest: Vec<_> = std::iter::from_fn(|| {
-            uploads.set_buffered(own, 0);
+            uploads.set_buffered(now, own, 0);
             uploads.poll_frame(now, own).map(index)
         })
         .collect();

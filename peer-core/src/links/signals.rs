@@ -1,7 +1,7 @@
 //! Signals of other peers: which are believed, which ask for a link or a lane, and which of
 //! these are refused.
 
-use super::{Action, Links, MAX_LINKS};
+use super::{Action, IsUsed, Links};
 use shoal_protocol::{
     VERSIONS, common_version,
     id::{LinkId, Nonce, PeerId, Signature},
@@ -44,7 +44,14 @@ impl Seen {
 impl Links {
     /// Takes a signal; `over` is the link it came over, unless it was the rendezvous that
     /// passed it on.
-    pub(crate) fn handle_signal(&mut self, now: Timestamp, signed: &Signed, over: Option<LinkId>) {
+    /// A link that is not used may give way to one that is asked for.
+    pub(crate) fn handle_signal(
+        &mut self,
+        now: Timestamp,
+        signed: &Signed,
+        over: Option<LinkId>,
+        is_used: IsUsed,
+    ) {
         #[cfg(feature = "test-hooks")]
         let opened = if self.trust_signals {
             signed.open_unverified()
@@ -74,7 +81,7 @@ impl Links {
         }
         let own_link = over.filter(|link| self.peer_of(*link) == Some(signal.from));
         if let SignalBody::Link(key) = signal.body {
-            self.asked(now, &signal, key, own_link);
+            self.asked(now, &signal, key, own_link, is_used);
         } else if self
             .entries
             .get(&signal.link)
@@ -89,7 +96,14 @@ impl Links {
     }
 
     /// Another peer asks for a link, or for a lane of the one it asks over.
-    fn asked(&mut self, now: Timestamp, signal: &Signal, key: SealKey, lane_of: Option<LinkId>) {
+    fn asked(
+        &mut self,
+        now: Timestamp,
+        signal: &Signal,
+        key: SealKey,
+        lane_of: Option<LinkId>,
+        is_used: IsUsed,
+    ) {
         if !self.seen.is_new(now, signal) {
             return;
         }
@@ -103,7 +117,7 @@ impl Links {
             // A lane that is not accepted is not waited for: there is the link.
             if self.gives_lanes && self.can_add_lane(link) {
                 let lane = self.accept(now, signal, key);
-                self.insert(now, lane, lane_of);
+                self.insert(now, lane, lane_of, false);
             }
             return;
         }
@@ -123,11 +137,11 @@ impl Links {
         if self.records.is_dropping(now, signal.from) {
             return self.refuse(now, signal, Refusal::Limit);
         }
-        if self.entries.len() >= MAX_LINKS {
+        if !self.has_room(now, false, is_used) {
             return self.refuse(now, signal, Refusal::Limit);
         }
         let link = self.accept(now, signal, key);
-        self.insert(now, link, None);
+        self.insert(now, link, None, false);
     }
 
     fn refuse(&mut self, now: Timestamp, asked: &Signal, why: Refusal) {

@@ -147,6 +147,20 @@ impl Node {
         self.seek_all(now);
     }
 
+    /// Opens a link to a peer, if there is room for it.
+    fn connect(&mut self, now: Timestamp, peer: PeerId) {
+        let (transfers, uploads) = (&self.transfers, &self.uploads);
+        let is_used = |peer, link| transfers.uses(now, peer) || uploads.is_sending(now, link);
+        self.links.connect(now, peer, &is_used);
+    }
+
+    /// Takes a signal of another peer: `over` a link, or from the rendezvous.
+    pub(super) fn take_signal(&mut self, now: Timestamp, signed: &Signed, over: Option<LinkId>) {
+        let (transfers, uploads) = (&self.transfers, &self.uploads);
+        let is_used = |peer, link| transfers.uses(now, peer) || uploads.is_sending(now, link);
+        self.links.handle_signal(now, signed, over, &is_used);
+    }
+
     /// Keeps links to a few peers, chosen at random.
     fn meet_neighbours(&mut self, now: Timestamp) {
         let mut strangers: Vec<PeerId> = self
@@ -157,7 +171,7 @@ impl Node {
             .collect();
         while self.links.count() < NEIGHBOURS && !strangers.is_empty() {
             let at = self.random.below(strangers.len() as u32) as usize;
-            self.links.connect(now, strangers.swap_remove(at));
+            self.connect(now, strangers.swap_remove(at));
         }
     }
 
@@ -340,7 +354,7 @@ impl Node {
             .take(wanted)
             .collect();
         for peer in &unlinked {
-            self.links.connect(now, *peer);
+            self.connect(now, *peer);
         }
         let online = self.session.is_joined();
         let asked = match self.namespace.is_private() {

@@ -273,6 +273,12 @@ impl Transfers {
         self.requests.owing().map(|(peer, _)| peer).collect()
     }
 
+    /// Whether a peer is of use to some fetch.
+    pub(crate) fn uses(&self, now: Timestamp, peer: PeerId) -> bool {
+        let mut sources = self.fetches.sources(peer);
+        sources.any(|source| source.is_of_use(now))
+    }
+
     /// Whether anybody owes something.
     pub(crate) fn is_busy(&self) -> bool {
         self.requests.owing().next().is_some()
