@@ -36,6 +36,9 @@ pub(crate) const HEDGE_SPREAD: u32 = 2;
 /// So many times longer while others are still to be asked for: nothing waits for it yet, and
 /// in a crowd the line of whoever is asked is better used for another.
 pub(crate) const HEDGE_EARLY: u32 = 4;
+/// What a source owes is late when nothing came from it for so many of its answers, or of the
+/// times between two of them where that is longer: a queue that is served moves.
+pub(crate) const SILENT: u32 = 2;
 /// A chunk is never late before this. Guess: above what a busy page adds to a round trip.
 pub(crate) const HEDGE_MIN: Duration = Duration::from_millis(100);
 /// When a chunk is late as long as nothing is known of the source that could be asked. Guess.

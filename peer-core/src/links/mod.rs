@@ -98,6 +98,13 @@ struct Entry {
     traffic: Traffic,
 }
 
+impl Entry {
+    fn next_timeout(&self) -> Timestamp {
+        let deadline = self.link.deadline();
+        deadline.unwrap_or_else(|| self.liveness.next_timeout())
+    }
+}
+
 /// The links of a node.
 pub(crate) struct Links {
     own: PeerId,
@@ -352,16 +359,13 @@ impl Links {
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Timestamp> {
-        let of_entry = |entry: &Entry| match entry.link.deadline() {
-            Some(deadline) => deadline,
-            None => entry.liveness.next_timeout(),
-        };
-        self.entries.values().map(of_entry).min()
+        self.entries.values().map(Entry::next_timeout).min()
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
-        let due: Vec<LinkId> = self.entries.keys().copied().collect();
-        for id in due {
+        let entries = self.entries.iter();
+        let due = entries.filter(|(_, entry)| entry.next_timeout() <= now);
+        for id in due.map(|(id, _)| *id).collect::<Vec<LinkId>>() {
             self.with(now, id, |link| link.handle_timeout(now));
             let Some(entry) = self.entries.get(&id).filter(|entry| entry.link.is_up()) else {
                 continue;

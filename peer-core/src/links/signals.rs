@@ -24,16 +24,31 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Whether a link is asked for the first time. Where too many are, none is new.
-    fn is_new(&mut self, now: Timestamp, signal: &Signal) -> bool {
+    /// Whether a link is asked for the first time. One peer can ask for so many; where too many
+    /// are asked for by all, the one that soonest expires is forgotten of those whose peers have no
+    /// link: who makes up identities must not keep others from asking. Sent again such a signal
+    /// leads to no handshake; one of a peer with a link would end that.
+    fn is_new(
+        &mut self,
+        now: Timestamp,
+        signal: &Signal,
+        has_link: impl Fn(PeerId) -> bool,
+    ) -> bool {
         let time = now.unix_millis();
         self.links.retain(|_, (_, forget)| *forget > time);
         let peers = self.links.values().map(|(peer, _)| *peer);
         let of_peer = peers.filter(|peer| *peer == signal.from).count();
-        let is_new = !self.links.contains_key(&signal.link)
-            && of_peer < MAX_SEEN_OF_PEER
-            && self.links.len() < MAX_SEEN;
+        let is_new = !self.links.contains_key(&signal.link) && of_peer < MAX_SEEN_OF_PEER;
         if is_new {
+            if self.links.len() >= MAX_SEEN {
+                let links = self.links.iter();
+                let unlinked = links.filter(|(_, (peer, _))| !has_link(*peer));
+                let first = unlinked.min_by_key(|(_, (_, forget))| *forget);
+                let Some(link) = first.map(|(link, _)| *link) else {
+                    return false;
+                };
+                self.links.remove(&link);
+            }
             let forget = signal.expires.plus(CLOCK_SKEW);
             self.links.insert(signal.link, (signal.from, forget));
         }
@@ -43,8 +58,7 @@ impl Seen {
 
 impl Links {
     /// Takes a signal; `over` is the link it came over, unless it was the rendezvous that
-    /// passed it on.
-    /// A link that is not used may give way to one that is asked for.
+    /// passed it on. A link that is not used may give way to one that is asked for.
     pub(crate) fn handle_signal(
         &mut self,
         now: Timestamp,
@@ -104,7 +118,9 @@ impl Links {
         lane_of: Option<LinkId>,
         is_used: IsUsed,
     ) {
-        if !self.seen.is_new(now, signal) {
+        let by_peer = &self.by_peer;
+        let has_link = |peer| by_peer.contains_key(&peer);
+        if !self.seen.is_new(now, signal, has_link) {
             return;
         }
         if self.is_banned(now, signal.from) {
@@ -174,5 +190,51 @@ impl Links {
                 signed: self.membership.signed(self.own, Kind::Signal, payload, sig),
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_for_many_links_keeps_nobody_else_from_asking() {
+        let now = Timestamp::from_millis(1_000_000);
+        let signal = |peer: u32, link: u32| {
+            let (mut key, mut id) = ([0; 32], [0; 16]);
+            key[..4].copy_from_slice(&peer.to_le_bytes());
+            id[..4].copy_from_slice(&peer.to_le_bytes());
+            id[4..8].copy_from_slice(&link.to_le_bytes());
+            let from = PeerId::from_public_key(key);
+            Signal {
+                from,
+                to: from,
+                namespace: Default::default(),
+                link: LinkId(id),
+                n: 0,
+                nonce: Nonce([0; 16]),
+                versions: VERSIONS.into(),
+                expires: now.unix_millis().plus(SIGNAL_LIFETIME),
+                body: SignalBody::Link,
+            }
+        };
+        let mut seen = Seen::default();
+        let most = MAX_SEEN_OF_PEER as u32;
+        for peer in 0..=MAX_SEEN as u32 / most {
+            for link in 0..most {
+                assert!(seen.is_new(now, &signal(peer, link), |_| false));
+                assert!(
+                    !seen.is_new(now, &signal(peer, link), |_| false),
+                    "a replay"
+                );
+            }
+            assert!(
+                !seen.is_new(now, &signal(peer, most), |_| false),
+                "one peer too many"
+            );
+        }
+        assert_eq!(seen.links.len(), MAX_SEEN);
+        assert!(!seen.is_new(now, &signal(u32::MAX, 0), |_| true));
+        assert!(seen.is_new(now, &signal(u32::MAX, 0), |_| false));
     }
 }

@@ -334,9 +334,9 @@ impl Node {
                 self.next_search = self.next_search.min(now + SEARCH_SOON);
                 continue;
             }
-            let mut entries = self.catalogs.holders(key);
-            let listed = entries.find(|(holder, _)| holder == peer);
-            let lists_all = listed.is_some_and(|(_, entry)| entry.complete);
+            let catalog = self.catalogs.catalog(*peer);
+            let listed = catalog.and_then(|catalog| catalog.entry(&key));
+            let lists_all = listed.is_some_and(|entry| entry.complete);
             if !is_source {
                 self.transfers.add_source(now, key, *peer, lists_all);
             } else if lists_all {

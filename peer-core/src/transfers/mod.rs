@@ -360,7 +360,7 @@ impl Transfers {
             return;
         };
         match header.kind {
-            BulkKind::Proof => match fetch.proof_arrived(key, &bytes) {
+            BulkKind::Proof => match fetch.proof_arrived(key, bytes) {
                 Ok(Some(proof)) => self.actions.push_back(Action::Record { key, proof }),
                 Ok(None) => {}
                 // Who passes a proof on has verified all of it, so nobody else can be to blame.

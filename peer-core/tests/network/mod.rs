@@ -1029,10 +1029,9 @@ impl Network {
             node.set_buffered(now, *link, sender.buffered(now));
         }
         for link in links {
-            while let Some(frame) =
-                self.peers[index]
-                    .node
-                    .poll_transmit(now, link, Channel::Bulk)
+            while let Some(frame) = self.peers[index]
+                .node
+                .poll_transmit(now, link, Channel::Bulk)
             {
                 self.send_frame(index, link, frame);
             }
