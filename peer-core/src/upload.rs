@@ -88,6 +88,8 @@ impl Answer {
 struct Lane {
     id: LinkId,
     water: Water,
+    /// How little waits in it when it is to ask for more, and another link may be served.
+    low: usize,
     /// When it last took a frame.
     took: Timestamp,
 }
@@ -96,6 +98,7 @@ impl Lane {
     fn new(id: LinkId) -> Self {
         Self {
             id,
+            low: water::low(Water::default().rate),
             water: Water::default(),
             took: Timestamp::default(),
         }
@@ -137,7 +140,7 @@ impl Queue {
 
     /// Whether an answer is being sent, or has not yet left its channel.
     fn is_busy(&self) -> bool {
-        let waits = |lane: &Lane| lane.water.level > water::low(lane.water.rate);
+        let waits = |lane: &Lane| lane.water.level > lane.low;
         self.lanes.iter().any(waits) || self.answers.iter().any(|answer| answer.lane.is_some())
     }
 }
@@ -217,8 +220,7 @@ impl Uploads {
 
     /// How little the channel of a link or lane holds when it is to ask for more, in bytes.
     pub(crate) fn low_water(&self, lane: LinkId) -> usize {
-        let start = Water::default().rate;
-        water::low(self.lane(lane).map_or(start, |lane| self.rate_of(lane)))
+        self.lane(lane).map_or(0, |lane| lane.low)
     }
 
     /// What a lane is taken to carry, in bytes a second: as much as others like it, but hardly
@@ -434,6 +436,7 @@ impl Uploads {
             return None;
         }
         let of_link = queue.lanes.iter_mut().find(|each| each.id == lane)?;
+        of_link.low = water::low(rate);
         if !of_link.water.has_room(rate, payload) {
             return None;
         }
