@@ -215,7 +215,7 @@ mod tests {
                 nonce: Nonce([0; 16]),
                 versions: VERSIONS.into(),
                 expires: now.unix_millis().plus(SIGNAL_LIFETIME),
-                body: SignalBody::Link,
+                body: SignalBody::Link(SealKey([6; 32])),
             }
         };
         let mut seen = Seen::default();
