@@ -181,8 +181,9 @@ impl Node {
         if self.links.link_to(peer).is_some() {
             self.send_to(now, peer, ControlMessage::ServeKeys { peer, since });
         } else if self.namespace.is_private() {
-            // The rendezvous has no catalogs: the peer tells itself, or a neighbour does.
-            self.links.connect(now, peer);
+            // The rendezvous has no catalogs: the peer tells itself, or a neighbour does. For that
+            // no link gives way.
+            self.links.connect(now, peer, &|_, _| true);
             let neighbours: Vec<LinkId> = self.links.up().map(|(_, link)| link).collect();
             for link in neighbours {
                 self.send(now, link, ControlMessage::ServeKeys { peer, since });
