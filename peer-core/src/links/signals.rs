@@ -109,6 +109,13 @@ impl Links {
         }
     }
 
+    /// Whether a link is asked for the first time.
+    fn is_new(&mut self, now: Timestamp, signal: &Signal) -> bool {
+        let by_peer = &self.by_peer;
+        let has_link = |peer| by_peer.contains_key(&peer);
+        self.seen.is_new(now, signal, has_link)
+    }
+
     /// Another peer asks for a link, or for a lane of the one it asks over.
     fn asked(
         &mut self,
@@ -118,9 +125,7 @@ impl Links {
         lane_of: Option<LinkId>,
         is_used: IsUsed,
     ) {
-        let by_peer = &self.by_peer;
-        let has_link = |peer| by_peer.contains_key(&peer);
-        if !self.seen.is_new(now, signal, has_link) {
+        if !self.is_new(now, signal) {
             return;
         }
         if self.is_banned(now, signal.from) {
