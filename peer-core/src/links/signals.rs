@@ -104,7 +104,7 @@ impl Links {
             self.with(now, signal.link, |link| {
                 link.handle_signal(now, &signal, &signed.payload)
             });
-        } else if signal.body == SignalBody::Unsealed && self.seen.is_new(now, &signal) {
+        } else if signal.body == SignalBody::Unsealed && self.is_new(now, &signal) {
             self.refuse(now, &signal, Refusal::Unsealed);
         }
     }
