@@ -1,9 +1,12 @@
 //! Putting an answer together from bulk frames.
 
-use shoal_protocol::{bits::Bits, bulk::MAX_PAYLOAD};
+use shoal_protocol::{
+    bits::Bits,
+    bulk::{GRAIN, MAX_PAYLOAD},
+};
 
-/// The bytes of one answer. Its frames begin at multiples of [`MAX_PAYLOAD`] and are full
-/// but for the last, so each frame has one place, and none is counted twice.
+/// The bytes of one answer. Its frames have whole grains ([`GRAIN`]) but for the last, so it is
+/// known which have come.
 #[derive(Debug)]
 pub(crate) struct Assembly {
     bytes: Vec<u8>,
@@ -28,7 +31,7 @@ impl Assembly {
     pub(crate) fn new(len: usize) -> Self {
         Self {
             bytes: vec![0; len],
-            arrived: Bits::new(len.div_ceil(MAX_PAYLOAD).max(1) as u32),
+            arrived: Bits::new(len.div_ceil(GRAIN).max(1) as u32),
         }
     }
 
@@ -39,19 +42,29 @@ impl Assembly {
     pub(crate) fn add(&mut self, offset: u32, payload: &[u8]) -> Added {
         let start = offset as usize;
         let end = start.saturating_add(payload.len());
-        let whole_frame = payload.len() == MAX_PAYLOAD || end == self.bytes.len();
-        if !start.is_multiple_of(MAX_PAYLOAD) || payload.len() > MAX_PAYLOAD || !whole_frame {
+        let is_last = end == self.bytes.len();
+        let is_whole = is_last || !payload.is_empty() && payload.len().is_multiple_of(GRAIN);
+        if !start.is_multiple_of(GRAIN) || payload.len() > MAX_PAYLOAD || !is_whole {
             return Added::Misplaced;
         }
+        let grains = (start / GRAIN) as u32..end.div_ceil(GRAIN).max(start / GRAIN + 1) as u32;
         let Some(place) = self.bytes.get_mut(start..end) else {
             return Added::Misplaced;
         };
+        if grains.end > self.arrived.len() {
+            return Added::Misplaced;
+        }
+        let before = self.arrived.count();
+        grains.for_each(|grain| {
+            self.arrived.insert(grain);
+        });
+        if self.arrived.count() == before {
+            return Added::Again;
+        }
         place.copy_from_slice(payload);
-        match self.arrived.insert((start / MAX_PAYLOAD) as u32) {
-            false if start / MAX_PAYLOAD >= self.arrived.len() as usize => Added::Misplaced,
-            false => Added::Again,
-            true if self.arrived.is_full() => Added::Whole,
-            true => Added::Partly,
+        match self.arrived.is_full() {
+            true => Added::Whole,
+            false => Added::Partly,
         }
     }
 
@@ -83,6 +96,22 @@ mod tests {
             assembly.add(at(1), &data[MAX_PAYLOAD..MAX_PAYLOAD * 2]),
             Added::Whole
         );
+        assert_eq!(assembly.into_bytes(), data);
+    }
+
+    #[test]
+    fn frames_may_be_small_and_overlap() {
+        let data: Vec<u8> = (0..GRAIN * 5 + 10).map(|i| i as u8).collect();
+        let mut assembly = Assembly::new(data.len());
+        let mut add = |from: usize, to: usize| {
+            let to = (to * GRAIN).min(data.len());
+            assembly.add((from * GRAIN) as u32, &data[from * GRAIN..to])
+        };
+        assert_eq!(add(1, 3), Added::Partly);
+        assert_eq!(add(1, 1), Added::Misplaced);
+        assert_eq!(add(1, 2), Added::Again);
+        assert_eq!(add(2, 6), Added::Partly);
+        assert_eq!(add(0, 1), Added::Whole);
         assert_eq!(assembly.into_bytes(), data);
     }
 

@@ -62,7 +62,7 @@ impl Contents {
 
     pub(crate) fn cache_proof(&mut self, proof: Arc<Proof>) {
         self.proofs.insert(proof.key(), proof.clone());
-        let bytes = self.proofs.values().map(|proof| proof.byte_len());
+        let bytes = self.proofs.values().map(|proof| proof.to_bytes().len());
         if bytes.sum::<usize>() > CACHED_BYTES {
             self.proofs.retain(|key, _| *key == proof.key());
         }

@@ -21,7 +21,7 @@ use shoal_protocol::{
     signed::Kind,
     time::UnixMillis,
 };
-use std::{ops::Range, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 /// What a node is given at its start.
 #[derive(Clone, Debug)]
@@ -329,7 +329,7 @@ pub enum StoreRequest {
         /// The record.
         content: StoredContent,
         /// Its proof, see [`shoal_protocol::proof::Proof::to_bytes`].
-        proof: Vec<u8>,
+        proof: Arc<Vec<u8>>,
     },
     /// Changes whether a content is to be fetched. Answered `Done`.
     SetWanted {

@@ -27,6 +27,7 @@ mod store;
 mod striping;
 mod transfers;
 mod upload;
+mod water;
 
 pub use node::Node;
 pub use space::{Admission, Change, Space};

@@ -36,6 +36,9 @@ pub(crate) const HEDGE_SPREAD: u32 = 2;
 /// So many times longer while others are still to be asked for: nothing waits for it yet, and
 /// in a crowd the line of whoever is asked is better used for another.
 pub(crate) const HEDGE_EARLY: u32 = 4;
+/// What a source owes is late when nothing came from it for so many of its answers, or of the
+/// times between two of them where that is longer: a queue that is served moves.
+pub(crate) const SILENT: u32 = 2;
 /// A chunk is never late before this. Guess: above what a busy page adds to a round trip.
 pub(crate) const HEDGE_MIN: Duration = Duration::from_millis(100);
 /// When a chunk is late as long as nothing is known of the source that could be asked. Guess.
@@ -76,12 +79,20 @@ pub(crate) const READ_ROOM: usize = 4;
 /// Sources a fetch wants links to. Guess: more bring little while links are dear.
 pub(crate) const SOURCES_WANTED: usize = 8;
 
-/// How long what is in a channel may take to leave it: control messages wait behind it.
-pub(crate) const CHANNEL_AHEAD: Duration = Duration::from_millis(50);
-/// Least and most bytes that may wait in a channel. With 16 MiB `bufferedamountlow` never
-/// fires in Chromium (js-libp2p, pull request 2628).
-pub(crate) const HIGH_WATER_MIN: usize = 2 * 64 * 1024;
+/// How long what is in a channel may take to leave it: control messages wait behind it. Some
+/// less than the 50 ms they may wait, since rates waver.
+pub(crate) const CHANNEL_AHEAD: Duration = Duration::from_millis(40);
+/// What may wait in a channel of which nothing is known: the first flight of TCP (RFC 6928).
+pub(crate) const WATER_START: usize = 16 * 1024;
+/// How long a channel is measured. Guess: a few packets at 50 kB/s.
+pub(crate) const WATER_ROUND: Duration = Duration::from_millis(25);
+/// No channel is taken to carry more bytes a second; no browser's does.
+pub(crate) const WATER_RATE_MAX: f64 = 100e6;
+/// Most bytes that may wait in a channel. With 16 MiB `bufferedamountlow` never fires in
+/// Chromium (js-libp2p, pull request 2628).
 pub(crate) const HIGH_WATER_MAX: usize = 1024 * 1024;
+/// A link that takes nothing for so long has stalled.
+pub(crate) const TAKES_NOTHING: Duration = Duration::from_secs(2);
 /// A link so many times slower than another is not held to share its line. Guess.
 pub(crate) const UNLIKE: f64 = 8.0;
 /// So many times what it carries may wait for a link that gets less than others like it.

@@ -208,6 +208,13 @@ impl Source {
         (answer * policy::HEDGE).max(policy::HEDGE_MIN)
     }
 
+    /// When it has been silent for longer than it ever is between two answers, if it owes any
+    /// and has given some.
+    pub(crate) fn silent_at(&self) -> Option<Timestamp> {
+        let usual = self.fastest?.max(self.pace) * policy::SILENT;
+        (self.in_flight > 0).then(|| self.heard + usual)
+    }
+
     /// Whether it sends nothing new for longer than that.
     pub(crate) fn is_late(&self, now: Timestamp) -> bool {
         self.in_flight > 0 && self.heard + self.patience() <= now

@@ -654,7 +654,7 @@ mod tests {
                         if admission == Admission::Now {
                             space.done(at, &namespace, Change::of(&request), &Ok(StoreAnswer::Done));
                             let content = content(number, chunks, chunks == 1, now);
-                            let record = StoreRequest::PutContent { content: content.clone(), proof: Vec::new() };
+                            let record = StoreRequest::PutContent { content: content.clone(), proof: Default::default() };
                             space.done(at, &namespace, Change::of(&record), &Ok(StoreAnswer::Content(Some(content))));
                             held.insert(number, (chunks, chunks == 1, now));
                         }

@@ -6,6 +6,7 @@ use shoal_protocol::{
     namespace::Namespace,
     sorted::{SortedMap, SortedSet},
 };
+use std::sync::Arc;
 
 /// The store of a peer that keeps nothing. It is the reference for what every store does.
 #[derive(Debug, Default)]
@@ -19,7 +20,7 @@ pub struct MemoryStore {
 #[derive(Debug)]
 struct Record {
     content: StoredContent,
-    proof: Vec<u8>,
+    proof: Arc<Vec<u8>>,
     namespaces: SortedSet<Namespace>,
 }
 
@@ -33,7 +34,7 @@ impl MemoryStore {
     #[cfg(feature = "test-hooks")]
     pub fn damage_proof(&mut self, key: ContentKey) {
         if let Some(record) = self.contents.get_mut(&key) {
-            record.proof.clear();
+            record.proof = Arc::default();
         }
     }
 
@@ -152,7 +153,7 @@ impl MemoryStore {
                 self.contents.get(&key).map(|record| record.content.clone()),
             )),
             StoreRequest::GetProof { key } => Ok(StoreAnswer::Proof(
-                self.contents.get(&key).map(|record| record.proof.clone()),
+                self.contents.get(&key).map(|record| record.proof.to_vec()),
             )),
             StoreRequest::RemoveContent { key } => {
                 if let Some(record) = self.contents.get_mut(&key) {

@@ -364,3 +364,44 @@ fn a_peer_that_takes_back_what_was_asked_for_keeps_nobody_busy() {
     network.run_for(MINUTE);
     assert_eq!(network.held(1, key), 0);
 }
+
+/// As many as there is room for hold links to a publisher, and to a fetcher, and want nothing.
+#[test]
+fn nobody_is_locked_out_by_peers_that_hold_links_and_want_nothing() {
+    const HOLDERS: usize = 56;
+    let (publisher, fetcher) = (HOLDERS, HOLDERS + 1);
+    let mut network = Network::new(140, HOLDERS + 2);
+    let small = [publisher, fetcher].map(|peer| {
+        let bytes = network.random_bytes(1000 + peer);
+        network.publish(peer, "bait", &bytes)
+    });
+    network.run_for(Duration::from_secs(2));
+    for holder in 0..HOLDERS {
+        for key in small {
+            network.fetch(holder, key);
+        }
+    }
+    network.run_for(Duration::from_secs(20));
+    for peer in [publisher, fetcher] {
+        assert!(
+            network.links_of(peer) >= 36,
+            "the room for strangers is full"
+        );
+    }
+    let bytes = network.random_bytes(4 * MIB);
+    let key = network.publish(publisher, "wanted", &bytes);
+    let start = network.now;
+    network.fetch(fetcher, key);
+    network.run_until("the content", MINUTE, |network| {
+        network.has_all(fetcher, key)
+    });
+    let took = network.now.since(start);
+    assert!(took < Duration::from_secs(5), "took {took:?}");
+    network.assert_content(fetcher, key, &bytes);
+    // And somebody who comes later reaches both.
+    let late = network.add_peer(|_| {});
+    let start = network.now;
+    network.fetch(late, key);
+    network.run_until("the content", MINUTE, |network| network.has_all(late, key));
+    assert!(network.now.since(start) < Duration::from_secs(8));
+}

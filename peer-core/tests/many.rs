@@ -15,10 +15,10 @@ use shoal_protocol::{
     proof::{Publication, VerifiedChunk},
     time::UnixMillis,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// A content of one small chunk, as it is stored.
-fn content(number: u64) -> (StoredContent, Vec<u8>, VerifiedChunk) {
+fn content(number: u64) -> (StoredContent, Arc<Vec<u8>>, VerifiedChunk) {
     let bytes = number.to_le_bytes().to_vec();
     let size = ContentSize::try_from(bytes.len() as u64).expect("a size");
     let mut publication = Publication::new(size);

@@ -249,8 +249,9 @@ fn ones_that_repeat_a_frame_for_ever() {
             }));
         }
         Box::new(move |network, _| {
+            // Frames are small at first: as many as make a large one.
             for (peer, frame) in &*first.borrow() {
-                network.say(*peer, FETCHER, frame.clone());
+                (0..16).for_each(|_| network.say(*peer, FETCHER, frame.clone()));
             }
         })
     });

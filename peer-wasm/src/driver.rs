@@ -284,7 +284,7 @@ impl Driver {
         let links = self.open_links();
         for (link, channels) in &links {
             let buffered = channels.buffered(Channel::Bulk);
-            self.with_node(|node, _| node.set_buffered(*link, buffered));
+            self.with_node(|node, now| node.set_buffered(now, *link, buffered));
         }
         for (link, channels) in links {
             for channel in [Channel::Control, Channel::Bulk] {
@@ -296,7 +296,7 @@ impl Driver {
                     }
                 }
             }
-            if let Some(low) = self.with_node(|node, now| node.low_water(now, link)) {
+            if let Some(low) = self.with_node(|node, _| node.low_water(link)) {
                 channels.set_low_water(low);
             }
         }

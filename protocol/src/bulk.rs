@@ -11,6 +11,10 @@ pub const HEADER_LEN: usize = 16;
 pub const MAX_FRAME: usize = 64 * 1024;
 /// Largest payload of a frame.
 pub const MAX_PAYLOAD: usize = MAX_FRAME - HEADER_LEN;
+/// Payloads begin at multiples of this in their answer, and have a multiple of it, but for the
+/// last. Such a frame fits a packet of SCTP, which has some 1,160 bytes for it in browsers.
+pub const GRAIN: usize = MAX_PAYLOAD / 60;
+const _: () = assert!(MAX_PAYLOAD.is_multiple_of(GRAIN));
 
 /// What an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@
 
 use crate::content::{CHUNK_SIZE, ContentKey, ContentSize};
 use blake3::hazmat::{self, HasherExt, Mode};
+use std::sync::Arc;
 
 /// Bytes of a chaining value.
 const VALUE_LEN: usize = 32;
@@ -78,13 +79,13 @@ pub enum ProofError {
     Chunk(u32),
 }
 
-/// The size of a content and its proof list, checked against its key.
+/// The size of a content and its proof list, checked against its key. Of the largest contents it
+/// has megabytes, so its bytes are kept once, in the form in which they are sent and stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     key: ContentKey,
     size: ContentSize,
-    list: Vec<Value>,
-    tail: Tail,
+    bytes: Arc<Vec<u8>>,
 }
 
 impl Proof {
@@ -98,8 +99,8 @@ impl Proof {
         self.size
     }
 
-    /// Takes what [`Proof::to_bytes`] made for `key`, wherever it comes from: all or nothing.
-    pub fn from_bytes(key: ContentKey, bytes: &[u8]) -> Result<Self, ProofError> {
+    /// Takes what [`Proof::to_bytes`] gave for `key`, wherever it comes from: all or nothing.
+    pub fn from_bytes(key: ContentKey, bytes: Vec<u8>) -> Result<Self, ProofError> {
         let (size, rest) = bytes
             .split_first_chunk::<SIZE_LEN>()
             .ok_or(ProofError::Length)?;
@@ -115,29 +116,19 @@ impl Proof {
         if list.last() != Some(&tail.chunk_value(size)) {
             return Err(ProofError::Tail);
         }
-        let list = list.to_vec();
-        Ok(Self {
-            key,
-            size,
-            list,
-            tail,
-        })
+        let bytes = Arc::new(bytes);
+        Ok(Self { key, size, bytes })
     }
 
     /// What is sent to who asks for the proof, and what is stored of it.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.byte_len());
-        bytes.extend_from_slice(&self.size.bytes().to_le_bytes());
-        bytes.extend_from_slice(self.list.as_flattened());
-        bytes.extend_from_slice(self.tail.left.as_flattened());
-        bytes.extend_from_slice(&self.tail.leaf);
-        bytes
+    pub fn to_bytes(&self) -> Arc<Vec<u8>> {
+        Arc::clone(&self.bytes)
     }
 
-    /// Number of bytes of [`Proof::to_bytes`].
-    pub fn byte_len(&self) -> usize {
-        let values = self.list.len() + self.tail.left.len();
-        SIZE_LEN + values * VALUE_LEN + self.tail.leaf.len()
+    /// The chaining value of a chunk.
+    fn value(&self, index: u32) -> Option<&Value> {
+        let start = SIZE_LEN + index as usize * VALUE_LEN;
+        self.bytes.get(start..)?.first_chunk()
     }
 
     /// Checks that `bytes` are chunk `index` of the content.
@@ -145,7 +136,7 @@ impl Proof {
         if self.size.chunk_len(index) != Some(bytes.len()) {
             return Err(ProofError::ChunkLength(index));
         }
-        if chaining_value(self.size, index, &bytes) != self.list[index as usize] {
+        if Some(&chaining_value(self.size, index, &bytes)) != self.value(index) {
             return Err(ProofError::Chunk(index));
         }
         Ok(VerifiedChunk { index, bytes })
@@ -197,11 +188,16 @@ impl Publication {
     pub fn finish(self) -> Option<Proof> {
         let tail = self.tail.filter(|_| self.missing == 0)?;
         let key = ContentKey::from_hash(top(&self.list, true));
+        let parts: [&[u8]; 4] = [
+            &self.size.bytes().to_le_bytes(),
+            self.list.as_flattened(),
+            tail.left.as_flattened(),
+            &tail.leaf,
+        ];
         Some(Proof {
             key,
             size: self.size,
-            list: self.list,
-            tail,
+            bytes: Arc::new(parts.concat()),
         })
     }
 }
@@ -366,6 +362,16 @@ mod tests {
         (publication.finish().unwrap(), chunks)
     }
 
+    fn list(proof: &Proof) -> &[Value] {
+        let (list, _) = proof.bytes[SIZE_LEN..].as_chunks();
+        &list[..proof.size.chunks() as usize]
+    }
+
+    fn tail(proof: &Proof) -> Tail {
+        let tail = &proof.bytes[SIZE_LEN + list(proof).len() * VALUE_LEN..];
+        Tail::from_bytes(proof.size, tail).expect("its tail")
+    }
+
     /// A list and a tail cut or filled up to what a content of `size` bytes has.
     fn claim(size: ContentSize, list: &[Value], tail: &Tail) -> Vec<u8> {
         let (levels, leaf_len) = Tail::shape(size);
@@ -397,8 +403,7 @@ mod tests {
             let (proof, chunks) = publish(&data);
             assert_eq!(proof.key().hash(), blake3::hash(&data).as_bytes(), "{len}");
             let bytes = proof.to_bytes();
-            assert_eq!(bytes.len(), proof.byte_len(), "{len}");
-            let same = Proof::from_bytes(proof.key(), &bytes).unwrap();
+            let same = Proof::from_bytes(proof.key(), bytes.to_vec()).unwrap();
             assert_eq!(same, proof, "{len}");
             for chunk in &chunks {
                 assert_eq!(
@@ -420,7 +425,10 @@ mod tests {
     fn a_list_of_parents_does_not_shrink_the_content() {
         let data = bytes(4 * CHUNK_SIZE);
         let (proof, chunks) = publish(&data);
-        let parents = [top(&proof.list[..2], false), top(&proof.list[2..], false)];
+        let parents = [
+            top(&list(&proof)[..2], false),
+            top(&list(&proof)[2..], false),
+        ];
         // The list alone passes; that is why there is a tail.
         assert_eq!(top(&parents, true), *proof.key().hash());
         for chunk in &chunks {
@@ -428,10 +436,10 @@ mod tests {
                 // The tail of a chunk, or the way from a parent down to the leaf.
                 let of_chunk = Tail::of_chunk(size(4 * CHUNK_SIZE), chunk.bytes());
                 let mut of_parent = of_chunk.clone();
-                of_parent.left.insert(0, proof.list[2]);
+                of_parent.left.insert(0, list(&proof)[2]);
                 for tail in [&of_chunk, &of_parent] {
                     let claimed = claim(size(len), &parents, tail);
-                    let refused = Proof::from_bytes(proof.key(), &claimed);
+                    let refused = Proof::from_bytes(proof.key(), claimed);
                     assert_eq!(refused, Err(ProofError::Tail), "{len}");
                 }
             }
@@ -443,15 +451,12 @@ mod tests {
         // One byte behind a chunk; one byte behind a leaf has a tree of the same shape.
         let (proof, _) = publish(&bytes(CHUNK_SIZE + 1));
         let tail = Tail {
-            left: vec![proof.list[0]],
-            leaf: proof.tail.leaf.clone(),
+            left: vec![list(&proof)[0]],
+            leaf: tail(&proof).leaf,
         };
         let moved = claim(size(LEAF_LEN + 1), &[*proof.key().hash()], &tail);
         assert_eq!(moved.len(), SIZE_LEN + 2 * VALUE_LEN + 1);
-        assert_eq!(
-            Proof::from_bytes(proof.key(), &moved),
-            Err(ProofError::Tail)
-        );
+        assert_eq!(Proof::from_bytes(proof.key(), moved), Err(ProofError::Tail));
     }
 
     #[test]
@@ -463,8 +468,8 @@ mod tests {
             let larger = near.iter().map(|more| len + more);
             for other in smaller.chain(larger).map(size) {
                 if other.chunks() == proof.size.chunks() {
-                    let claimed = claim(other, &proof.list, &proof.tail);
-                    let refused = Proof::from_bytes(proof.key(), &claimed);
+                    let claimed = claim(other, list(&proof), &tail(&proof));
+                    let refused = Proof::from_bytes(proof.key(), claimed);
                     assert_eq!(refused, Err(ProofError::Tail), "{len}: {other:?}");
                 }
             }
@@ -477,9 +482,9 @@ mod tests {
         let (proof, _) = publish(&data);
         let bytes = proof.to_bytes();
         let changed = |at: usize, bit: u8| {
-            let mut bytes = bytes.clone();
+            let mut bytes = bytes.to_vec();
             bytes[at] ^= 1 << bit;
-            Proof::from_bytes(proof.key(), &bytes)
+            Proof::from_bytes(proof.key(), bytes)
         };
         for at in 0..bytes.len() {
             assert!(changed(at, at as u8 % 8).is_err(), "byte {at}");
@@ -491,12 +496,12 @@ mod tests {
         assert_eq!(changed(tail, 0), Err(ProofError::Tail));
         assert_eq!(changed(bytes.len() - 1, 7), Err(ProofError::Tail));
         for len in 0..bytes.len() {
-            let short = Proof::from_bytes(proof.key(), &bytes[..len]);
+            let short = Proof::from_bytes(proof.key(), bytes[..len].to_vec());
             assert_eq!(short, Err(ProofError::Length), "{len}");
         }
         let long = [&bytes[..], &[0]].concat();
         assert_eq!(
-            Proof::from_bytes(proof.key(), &long),
+            Proof::from_bytes(proof.key(), long),
             Err(ProofError::Length)
         );
     }
@@ -520,20 +525,20 @@ mod tests {
         #[test]
         fn no_other_small_size_passes(len in 0usize..8 * LEAF_LEN, other in 0usize..8 * LEAF_LEN) {
             let (proof, _) = publish(&bytes(len));
-            let claimed = claim(size(other), &proof.list, &proof.tail);
-            prop_assert_eq!(Proof::from_bytes(proof.key(), &claimed).is_ok(), len == other);
+            let claimed = claim(size(other), list(&proof), &tail(&proof));
+            prop_assert_eq!(Proof::from_bytes(proof.key(), claimed).is_ok(), len == other);
         }
 
         #[test]
         fn no_bytes_panic(stated in 0u64..4 * CHUNK_SIZE as u64, bytes: Vec<u8>, filler: u8) {
             let key = ContentKey::from_hash([7; VALUE_LEN]);
-            prop_assert!(Proof::from_bytes(key, &bytes).is_err());
+            prop_assert!(Proof::from_bytes(key, bytes.clone()).is_err());
             // As long as such a content asks for.
             let stated = ContentSize::try_from(stated).unwrap();
             let list = vec![[filler; VALUE_LEN]; stated.chunks() as usize];
             let tail = Tail { left: Vec::new(), leaf: bytes };
             let key = ContentKey::from_hash(top(&list, true));
-            let refused = Proof::from_bytes(key, &claim(stated, &list, &tail));
+            let refused = Proof::from_bytes(key, claim(stated, &list, &tail));
             prop_assert_eq!(refused, Err(ProofError::Tail));
         }
     }

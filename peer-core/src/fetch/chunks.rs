@@ -26,6 +26,16 @@ struct Asked {
     /// When the last of them was asked, and how long what it is asked for may take.
     since: Timestamp,
     patience: Duration,
+    by: PeerId,
+}
+
+/// What a choice of a chunk depends on besides the chunks: the sources of the fetch, of which
+/// one is asked, and what it owes.
+pub(super) struct Asker<'a> {
+    pub(super) peer: PeerId,
+    pub(super) source: &'a Source,
+    pub(super) sources: &'a SortedMap<PeerId, Source>,
+    pub(super) owes: &'a SortedSet<u32>,
 }
 
 /// The chunk-wise part of a fetch: begins when the proof is known.
@@ -153,31 +163,30 @@ impl Chunks {
     /// Chooses the next chunk to ask of a source, and notes that it is asked for: what is read
     /// first, and then, unless it is fetched on demand, all others. Without room in memory only
     /// what is asked for already. If there is none, says when there may be.
-    #[allow(clippy::too_many_arguments, reason = "what a choice depends on")]
     pub(super) fn pick(
         &mut self,
         now: Timestamp,
-        source: &Source,
-        owes: &SortedSet<u32>,
+        asker: &Asker,
         has_room: bool,
         reading: &Reading,
         on_demand: bool,
         random: &mut Random,
     ) -> Result<u32, Option<Timestamp>> {
+        let source = asker.source;
         let have = source.have.as_ref().ok_or(None)?;
         let soon = self.soon(source, reading.soon());
         let ends = on_demand || self.free.is_empty();
         let free = match has_room {
             true if soon.is_some() => soon,
             true if on_demand => None,
-            true if source.is_late(now) || !self.late_read(now, source, owes, reading, ends) => {
+            true if source.is_late(now) || !self.late_read(now, asker, reading, ends) => {
                 self.rarest(have, random)
             }
             _ => None,
         };
         if let Some(index) = free {
             self.free.remove(index);
-            self.ask(now, index, source);
+            self.ask(now, index, asker);
             return Ok(index);
         }
         // Who is late itself is no help.
@@ -185,11 +194,11 @@ impl Chunks {
             return Err(None);
         }
         let asked = self.asked.iter().map(|(index, asked)| (*index, asked));
-        let (due, _, index) = late(asked, source, owes, reading, ends).ok_or(None)?;
+        let (due, _, index) = late(asked, asker, reading, ends).ok_or(None)?;
         if now < due {
             return Err(Some(due));
         }
-        self.ask(now, index, source);
+        self.ask(now, index, asker);
         Ok(index)
     }
 
@@ -197,12 +206,12 @@ impl Chunks {
     pub(super) fn pick_read(
         &mut self,
         now: Timestamp,
-        source: &Source,
+        asker: &Asker,
         reading: &Reading,
     ) -> Option<u32> {
-        let index = self.soon(source, reading.at.iter().copied())?;
+        let index = self.soon(asker.source, reading.at.iter().copied())?;
         self.free.remove(index);
-        self.ask(now, index, source);
+        self.ask(now, index, asker);
         Some(index)
     }
 
@@ -213,28 +222,22 @@ impl Chunks {
         indexes.find(|index| self.free.contains(*index) && has(*index))
     }
 
-    fn ask(&mut self, now: Timestamp, index: u32, source: &Source) {
+    fn ask(&mut self, now: Timestamp, index: u32, asker: &Asker) {
         let before = self.asked.get(&index).map_or(0, |asked| asked.copies);
         let asked = Asked {
             copies: before.saturating_add(1),
             since: now,
-            patience: source.patience(),
+            patience: asker.source.patience(),
+            by: asker.peer,
         };
         self.asked.insert(index, asked);
     }
 
     /// Whether somebody waits to read a chunk that is late with another source.
-    fn late_read(
-        &self,
-        now: Timestamp,
-        source: &Source,
-        owes: &SortedSet<u32>,
-        reading: &Reading,
-        ends: bool,
-    ) -> bool {
+    fn late_read(&self, now: Timestamp, asker: &Asker, reading: &Reading, ends: bool) -> bool {
         let asked = reading.at.iter();
         let asked = asked.filter_map(|index| Some((*index, self.asked.get(index)?)));
-        late(asked, source, owes, reading, ends).is_some_and(|(due, ..)| due <= now)
+        late(asked, asker, reading, ends).is_some_and(|(due, ..)| due <= now)
     }
 
     fn rarest(&self, have: &Bits, random: &mut Random) -> Option<u32> {
@@ -263,14 +266,14 @@ impl Chunks {
 
 /// Which of the chunks that others were asked for this source could be asked for first, and
 /// when: once it could have answered, later while the fetch does not yet end with them, and
-/// later with each source that was asked.
+/// later with each source that was asked; at once when the one that was asked is silent.
 fn late<'a>(
     asked: impl Iterator<Item = (u32, &'a Asked)>,
-    source: &Source,
-    owes: &SortedSet<u32>,
+    asker: &Asker,
     reading: &Reading,
     ends: bool,
 ) -> Option<(Timestamp, bool, u32)> {
+    let Asker { source, owes, .. } = asker;
     let have = source.have.as_ref()?;
     let patience = source.patience();
     asked
@@ -283,6 +286,9 @@ fn late<'a>(
             let most = patience * policy::HEDGE_SPREAD;
             let patience = asked.patience.clamp(patience, most);
             let due = asked.since + patience * (1 << asked.copies.saturating_sub(2).min(8));
+            let owner = asker.sources.get(&asked.by).filter(|_| asked.copies == 1);
+            let silent = owner.and_then(Source::silent_at);
+            let due = silent.map_or(due, |at| due.min(at.max(asked.since + policy::HEDGE_MIN)));
             (due, !reading.at.contains(&index), index)
         })
         .min()

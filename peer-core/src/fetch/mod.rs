@@ -19,7 +19,7 @@ use crate::{
     rate::Rate,
     source::{Source, Standing},
 };
-use chunks::Chunks;
+use chunks::{Asker, Chunks};
 use proof::ProofRounds;
 use reading::Reading;
 use shoal_protocol::{
@@ -220,7 +220,7 @@ impl Fetch {
     pub(crate) fn proof_arrived(
         &mut self,
         key: ContentKey,
-        answer: &[u8],
+        answer: Vec<u8>,
     ) -> Result<Option<Arc<Proof>>, ProofError> {
         if self.chunks.is_some() {
             return Ok(None);
@@ -275,15 +275,22 @@ impl Fetch {
         turns.rotate_left(had);
         let has_room = chunks.in_memory() < budget;
         turns.into_iter().find_map(|peer| {
-            let source = self.sources.get_mut(&peer)?;
+            let sources = &self.sources;
+            let source = sources.get(&peer)?;
             if is_full(&peer) {
                 return None;
             }
             let owes = self.owed.entry(peer).or_default();
+            let asker = Asker {
+                peer,
+                source,
+                sources,
+                owes,
+            };
             let choice = match source.room(now) > 0 {
-                true => chunks.pick(now, source, owes, has_room, reading, on_demand, random),
+                true => chunks.pick(now, &asker, has_room, reading, on_demand, random),
                 false if source.room_to_read(now) > 0 => {
-                    chunks.pick_read(now, source, reading).ok_or(None)
+                    chunks.pick_read(now, &asker, reading).ok_or(None)
                 }
                 false => Err(None),
             };
@@ -293,7 +300,9 @@ impl Fetch {
                         reading.asked.insert(index);
                     }
                     owes.insert(index);
-                    source.asked(now, 1);
+                    if let Some(source) = self.sources.get_mut(&peer) {
+                        source.asked(now, 1);
+                    }
                     self.turn = Some(peer);
                     Some((peer, index))
                 }

@@ -16,6 +16,8 @@ const LANE_MARGIN: usize = 16;
 pub(crate) struct Traffic {
     pub(crate) received: u64,
     pub(crate) sent: u64,
+    /// When the last of them went.
+    pub(super) last: Timestamp,
     pub(crate) receiving: Rate,
     pub(crate) sending: Rate,
     /// Its newest and its shortest round trip.
@@ -54,7 +56,7 @@ impl Links {
         };
         let id = LinkId(self.random.bytes());
         let lane = self.ask(now, id, peer);
-        self.insert(now, lane, Some(link));
+        self.insert(now, lane, Some(link), true);
         true
     }
 
@@ -72,6 +74,7 @@ impl Links {
     /// Counts a bulk frame that came over a link or a lane.
     pub(crate) fn received(&mut self, now: Timestamp, link: LinkId, bytes: usize) {
         if let Some(traffic) = self.traffic_of(link) {
+            traffic.last = now;
             traffic.received += bytes as u64;
             traffic.receiving.add(now, bytes as u64);
         }
@@ -80,6 +83,7 @@ impl Links {
     /// Counts a bulk frame that was sent over a link or a lane.
     pub(crate) fn sent(&mut self, now: Timestamp, link: LinkId, bytes: usize) {
         if let Some(traffic) = self.traffic_of(link) {
+            traffic.last = now;
             traffic.sent += bytes as u64;
             traffic.sending.add(now, bytes as u64);
         }

@@ -8,12 +8,14 @@
 //! negotiated like links, with signals that go over the link itself, and end with it.
 //!
 //! Here is the table of links, what happens to each, and how it ends. What is known of peers
-//! without a link is in [`records`], when a link is pinged in [`liveness`].
+//! without a link is in [`records`], when a link is pinged in [`liveness`], which one gives way
+//! to another in [`room`].
 
 mod explain;
 mod lanes;
 mod liveness;
 mod records;
+mod room;
 mod signals;
 
 use crate::{
@@ -25,6 +27,7 @@ use explain::explain;
 use lanes::Traffic;
 use liveness::{Due, Liveness};
 use records::Records;
+pub(crate) use room::IsUsed;
 use shoal_protocol::{
     control::ControlMessage,
     id::{LinkId, PeerId, Signature},
@@ -87,9 +90,19 @@ struct Entry {
     link: Link,
     /// The link it is a lane of.
     lane_of: Option<LinkId>,
+    /// Whether this side asked for it.
+    is_own: bool,
+    begun: Timestamp,
     up_since: Option<Timestamp>,
     liveness: Liveness,
     traffic: Traffic,
+}
+
+impl Entry {
+    fn next_timeout(&self) -> Timestamp {
+        let deadline = self.link.deadline();
+        deadline.unwrap_or_else(|| self.liveness.next_timeout())
+    }
 }
 
 /// The links of a node.
@@ -102,6 +115,8 @@ pub(crate) struct Links {
     seen: Seen,
     /// Whether others are given the lanes they ask for.
     pub(crate) gives_lanes: bool,
+    /// When the next link may give way to another.
+    next_room: Timestamp,
     ping: u32,
     random: Random,
     actions: VecDeque<Action>,
@@ -119,6 +134,7 @@ impl Links {
             records: Records::default(),
             seen: Seen::default(),
             gives_lanes: true,
+            next_room: Timestamp::default(),
             ping: 0,
             random,
             actions: VecDeque::new(),
@@ -181,16 +197,19 @@ impl Links {
         self.records.is_banned(now, peer)
     }
 
-    /// Opens a link to a peer unless there is one, the budget is spent, or it failed lately.
-    pub(crate) fn connect(&mut self, now: Timestamp, peer: PeerId) {
+    /// Opens a link to a peer unless there is one, it failed lately, or there is no room, even
+    /// if one that is not used gives way.
+    pub(crate) fn connect(&mut self, now: Timestamp, peer: PeerId, is_used: IsUsed) {
         let wait = self.records.has_to_wait(now, peer);
-        let full = self.entries.len() >= MAX_LINKS;
-        if peer == self.own || self.has(peer) || full || wait || self.is_banned(now, peer) {
+        if peer == self.own || self.has(peer) || wait || self.is_banned(now, peer) {
+            return;
+        }
+        if !self.has_room(now, true, is_used) {
             return;
         }
         let id = LinkId(self.random.bytes());
         let link = self.ask(now, id, peer);
-        self.insert(now, link, None);
+        self.insert(now, link, None, true);
     }
 
     /// A link, or lane, that this side asks for.
@@ -340,16 +359,13 @@ impl Links {
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Timestamp> {
-        let of_entry = |entry: &Entry| match entry.link.deadline() {
-            Some(deadline) => deadline,
-            None => entry.liveness.next_timeout(),
-        };
-        self.entries.values().map(of_entry).min()
+        self.entries.values().map(Entry::next_timeout).min()
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
-        let due: Vec<LinkId> = self.entries.keys().copied().collect();
-        for id in due {
+        let entries = self.entries.iter();
+        let due = entries.filter(|(_, entry)| entry.next_timeout() <= now);
+        for id in due.map(|(id, _)| *id).collect::<Vec<LinkId>>() {
             self.with(now, id, |link| link.handle_timeout(now));
             let Some(entry) = self.entries.get(&id).filter(|entry| entry.link.is_up()) else {
                 continue;
@@ -375,7 +391,7 @@ impl Links {
         }
     }
 
-    fn insert(&mut self, now: Timestamp, link: Link, lane_of: Option<LinkId>) {
+    fn insert(&mut self, now: Timestamp, link: Link, lane_of: Option<LinkId>, is_own: bool) {
         let (id, peer) = (link.id, link.peer);
         if lane_of.is_none() {
             self.by_peer.insert(peer, id);
@@ -385,6 +401,8 @@ impl Links {
             Entry {
                 link,
                 lane_of,
+                is_own,
+                begun: now,
                 up_since: None,
                 liveness: Liveness::new(now),
                 traffic: Traffic::default(),

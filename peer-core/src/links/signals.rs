@@ -1,7 +1,7 @@
 //! Signals of other peers: which are believed, which ask for a link or a lane, and which of
 //! these are refused.
 
-use super::{Action, Links, MAX_LINKS};
+use super::{Action, IsUsed, Links};
 use shoal_protocol::{
     VERSIONS, common_version,
     id::{LinkId, Nonce, PeerId, Signature},
@@ -24,16 +24,31 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Whether a link is asked for the first time. Where too many are, none is new.
-    fn is_new(&mut self, now: Timestamp, signal: &Signal) -> bool {
+    /// Whether a link is asked for the first time. One peer can ask for so many; where too many
+    /// are asked for by all, the one that soonest expires is forgotten of those whose peers have no
+    /// link: who makes up identities must not keep others from asking. Sent again such a signal
+    /// leads to no handshake; one of a peer with a link would end that.
+    fn is_new(
+        &mut self,
+        now: Timestamp,
+        signal: &Signal,
+        has_link: impl Fn(PeerId) -> bool,
+    ) -> bool {
         let time = now.unix_millis();
         self.links.retain(|_, (_, forget)| *forget > time);
         let peers = self.links.values().map(|(peer, _)| *peer);
         let of_peer = peers.filter(|peer| *peer == signal.from).count();
-        let is_new = !self.links.contains_key(&signal.link)
-            && of_peer < MAX_SEEN_OF_PEER
-            && self.links.len() < MAX_SEEN;
+        let is_new = !self.links.contains_key(&signal.link) && of_peer < MAX_SEEN_OF_PEER;
         if is_new {
+            if self.links.len() >= MAX_SEEN {
+                let links = self.links.iter();
+                let unlinked = links.filter(|(_, (peer, _))| !has_link(*peer));
+                let first = unlinked.min_by_key(|(_, (_, forget))| *forget);
+                let Some(link) = first.map(|(link, _)| *link) else {
+                    return false;
+                };
+                self.links.remove(&link);
+            }
             let forget = signal.expires.plus(CLOCK_SKEW);
             self.links.insert(signal.link, (signal.from, forget));
         }
@@ -43,8 +58,14 @@ impl Seen {
 
 impl Links {
     /// Takes a signal; `over` is the link it came over, unless it was the rendezvous that
-    /// passed it on.
-    pub(crate) fn handle_signal(&mut self, now: Timestamp, signed: &Signed, over: Option<LinkId>) {
+    /// passed it on. A link that is not used may give way to one that is asked for.
+    pub(crate) fn handle_signal(
+        &mut self,
+        now: Timestamp,
+        signed: &Signed,
+        over: Option<LinkId>,
+        is_used: IsUsed,
+    ) {
         #[cfg(feature = "test-hooks")]
         let opened = if self.trust_signals {
             signed.open_unverified()
@@ -74,7 +95,7 @@ impl Links {
         }
         let own_link = over.filter(|link| self.peer_of(*link) == Some(signal.from));
         if let SignalBody::Link(key) = signal.body {
-            self.asked(now, &signal, key, own_link);
+            self.asked(now, &signal, key, own_link, is_used);
         } else if self
             .entries
             .get(&signal.link)
@@ -83,14 +104,28 @@ impl Links {
             self.with(now, signal.link, |link| {
                 link.handle_signal(now, &signal, &signed.payload)
             });
-        } else if signal.body == SignalBody::Unsealed && self.seen.is_new(now, &signal) {
+        } else if signal.body == SignalBody::Unsealed && self.is_new(now, &signal) {
             self.refuse(now, &signal, Refusal::Unsealed);
         }
     }
 
+    /// Whether a link is asked for the first time.
+    fn is_new(&mut self, now: Timestamp, signal: &Signal) -> bool {
+        let by_peer = &self.by_peer;
+        let has_link = |peer| by_peer.contains_key(&peer);
+        self.seen.is_new(now, signal, has_link)
+    }
+
     /// Another peer asks for a link, or for a lane of the one it asks over.
-    fn asked(&mut self, now: Timestamp, signal: &Signal, key: SealKey, lane_of: Option<LinkId>) {
-        if !self.seen.is_new(now, signal) {
+    fn asked(
+        &mut self,
+        now: Timestamp,
+        signal: &Signal,
+        key: SealKey,
+        lane_of: Option<LinkId>,
+        is_used: IsUsed,
+    ) {
+        if !self.is_new(now, signal) {
             return;
         }
         if self.is_banned(now, signal.from) {
@@ -103,7 +138,7 @@ impl Links {
             // A lane that is not accepted is not waited for: there is the link.
             if self.gives_lanes && self.can_add_lane(link) {
                 let lane = self.accept(now, signal, key);
-                self.insert(now, lane, lane_of);
+                self.insert(now, lane, lane_of, false);
             }
             return;
         }
@@ -123,11 +158,11 @@ impl Links {
         if self.records.is_dropping(now, signal.from) {
             return self.refuse(now, signal, Refusal::Limit);
         }
-        if self.entries.len() >= MAX_LINKS {
+        if !self.has_room(now, false, is_used) {
             return self.refuse(now, signal, Refusal::Limit);
         }
         let link = self.accept(now, signal, key);
-        self.insert(now, link, None);
+        self.insert(now, link, None, false);
     }
 
     fn refuse(&mut self, now: Timestamp, asked: &Signal, why: Refusal) {
@@ -160,5 +195,51 @@ impl Links {
                 signed: self.membership.signed(self.own, Kind::Signal, payload, sig),
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_for_many_links_keeps_nobody_else_from_asking() {
+        let now = Timestamp::from_millis(1_000_000);
+        let signal = |peer: u32, link: u32| {
+            let (mut key, mut id) = ([0; 32], [0; 16]);
+            key[..4].copy_from_slice(&peer.to_le_bytes());
+            id[..4].copy_from_slice(&peer.to_le_bytes());
+            id[4..8].copy_from_slice(&link.to_le_bytes());
+            let from = PeerId::from_public_key(key);
+            Signal {
+                from,
+                to: from,
+                namespace: Default::default(),
+                link: LinkId(id),
+                n: 0,
+                nonce: Nonce([0; 16]),
+                versions: VERSIONS.into(),
+                expires: now.unix_millis().plus(SIGNAL_LIFETIME),
+                body: SignalBody::Link(SealKey([6; 32])),
+            }
+        };
+        let mut seen = Seen::default();
+        let most = MAX_SEEN_OF_PEER as u32;
+        for peer in 0..=MAX_SEEN as u32 / most {
+            for link in 0..most {
+                assert!(seen.is_new(now, &signal(peer, link), |_| false));
+                assert!(
+                    !seen.is_new(now, &signal(peer, link), |_| false),
+                    "a replay"
+                );
+            }
+            assert!(
+                !seen.is_new(now, &signal(peer, most), |_| false),
+                "one peer too many"
+            );
+        }
+        assert_eq!(seen.links.len(), MAX_SEEN);
+        assert!(!seen.is_new(now, &signal(u32::MAX, 0), |_| true));
+        assert!(seen.is_new(now, &signal(u32::MAX, 0), |_| false));
     }
 }

@@ -164,7 +164,7 @@ impl Node {
                         Op::Adopt { key },
                         StoreRequest::PutContent {
                             content,
-                            proof: Vec::new(),
+                            proof: Arc::default(),
                         },
                     );
                 }

@@ -147,6 +147,20 @@ impl Node {
         self.seek_all(now);
     }
 
+    /// Opens a link to a peer, if there is room for it.
+    fn connect(&mut self, now: Timestamp, peer: PeerId) {
+        let (transfers, uploads) = (&self.transfers, &self.uploads);
+        let is_used = |peer, link| transfers.uses(now, peer) || uploads.is_sending(now, link);
+        self.links.connect(now, peer, &is_used);
+    }
+
+    /// Takes a signal of another peer: `over` a link, or from the rendezvous.
+    pub(super) fn take_signal(&mut self, now: Timestamp, signed: &Signed, over: Option<LinkId>) {
+        let (transfers, uploads) = (&self.transfers, &self.uploads);
+        let is_used = |peer, link| transfers.uses(now, peer) || uploads.is_sending(now, link);
+        self.links.handle_signal(now, signed, over, &is_used);
+    }
+
     /// Keeps links to a few peers, chosen at random.
     fn meet_neighbours(&mut self, now: Timestamp) {
         let mut strangers: Vec<PeerId> = self
@@ -157,7 +171,7 @@ impl Node {
             .collect();
         while self.links.count() < NEIGHBOURS && !strangers.is_empty() {
             let at = self.random.below(strangers.len() as u32) as usize;
-            self.links.connect(now, strangers.swap_remove(at));
+            self.connect(now, strangers.swap_remove(at));
         }
     }
 
@@ -167,8 +181,9 @@ impl Node {
         if self.links.link_to(peer).is_some() {
             self.send_to(now, peer, ControlMessage::ServeKeys { peer, since });
         } else if self.namespace.is_private() {
-            // The rendezvous has no catalogs: the peer tells itself, or a neighbour does.
-            self.links.connect(now, peer);
+            // The rendezvous has no catalogs: the peer tells itself, or a neighbour does. For that
+            // no link gives way.
+            self.links.connect(now, peer, &|_, _| true);
             let neighbours: Vec<LinkId> = self.links.up().map(|(_, link)| link).collect();
             for link in neighbours {
                 self.send(now, link, ControlMessage::ServeKeys { peer, since });
@@ -320,9 +335,9 @@ impl Node {
                 self.next_search = self.next_search.min(now + SEARCH_SOON);
                 continue;
             }
-            let mut entries = self.catalogs.holders(key);
-            let listed = entries.find(|(holder, _)| holder == peer);
-            let lists_all = listed.is_some_and(|(_, entry)| entry.complete);
+            let catalog = self.catalogs.catalog(*peer);
+            let listed = catalog.and_then(|catalog| catalog.entry(&key));
+            let lists_all = listed.is_some_and(|entry| entry.complete);
             if !is_source {
                 self.transfers.add_source(now, key, *peer, lists_all);
             } else if lists_all {
@@ -340,7 +355,7 @@ impl Node {
             .take(wanted)
             .collect();
         for peer in &unlinked {
-            self.links.connect(now, *peer);
+            self.connect(now, *peer);
         }
         let online = self.session.is_joined();
         let asked = match self.namespace.is_private() {

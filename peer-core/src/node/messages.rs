@@ -278,7 +278,7 @@ impl Node {
     /// Passes a signal on to a neighbour, one hop; or takes it if it is for this peer.
     fn relay(&mut self, now: Timestamp, link: LinkId, from: PeerId, to: PeerId, signal: Signed) {
         if to == self.peer {
-            self.links.handle_signal(now, &signal, Some(link));
+            self.take_signal(now, &signal, Some(link));
         } else if signal.peer == from
             && signal.payload.len() <= <Signal as shoal_protocol::signed::Payload>::MAX_BYTES
         {

@@ -336,14 +336,14 @@ impl Node {
 
     /// Tells how many bytes a link's bulk channel has taken and not yet sent. Tell it of all
     /// links before asking for frames.
-    pub fn set_buffered(&mut self, link: LinkId, bytes: usize) {
-        self.uploads.set_buffered(link, bytes);
+    pub fn set_buffered(&mut self, now: Timestamp, link: LinkId, bytes: usize) {
+        self.uploads.set_buffered(now, link, bytes);
     }
 
     /// How little the bulk channel of a link holds, in bytes, when frames are to be asked for
     /// again, of all links.
-    pub fn low_water(&self, now: Timestamp, link: LinkId) -> usize {
-        self.uploads.low_water(now, link)
+    pub fn low_water(&self, link: LinkId) -> usize {
+        self.uploads.low_water(link)
     }
 
     /// The next frame for a channel. Ask only while the channel can take more: what was not
@@ -451,7 +451,7 @@ impl Node {
             Action::Joined { ice_servers } => self.joined(now, ice_servers),
             Action::View(view) => self.view_replaced(now, view),
             Action::Peers { add, drop } => self.view_changed(now, add, drop),
-            Action::Signal(signed) => self.links.handle_signal(now, &signed, None),
+            Action::Signal(signed) => self.take_signal(now, &signed, None),
             Action::Receipt { to, status } => self.receipt(now, to, status),
             Action::Providers { key, peers } => self.providers_found(now, key, peers),
             Action::Catalog {

@@ -35,7 +35,7 @@ impl Node {
         };
         match need {
             NeedsProof::Upload(link, wanted) => match wanted.part {
-                Part::Proof => self.uploads.read(link, wanted, Arc::new(proof.to_bytes())),
+                Part::Proof => self.uploads.read(link, wanted, proof.to_bytes()),
                 Part::Chunk(index) => {
                     let slot = content.slot;
                     self.store(
@@ -80,7 +80,7 @@ impl Node {
             // It may be there all the same.
             Err(error) => return self.proof_not_read(now, key, needs, &store_error(&error)),
         };
-        let proof = bytes.and_then(|bytes| Proof::from_bytes(key, &bytes).ok());
+        let proof = bytes.and_then(|bytes| Proof::from_bytes(key, bytes).ok());
         let proof = proof.filter(|proof| proof.size() == content.size);
         match proof {
             Some(proof) => {

@@ -4,7 +4,7 @@
 //! second. So a fetch is looked at when something happened to it or its time has come. For all
 //! others an input costs a glance at a list of times.
 
-use crate::{fetch::Fetch, policy};
+use crate::{fetch::Fetch, policy, source::Source};
 use shoal_protocol::{content::ContentKey, id::PeerId, sorted::SortedMap, time::Timestamp};
 
 /// When a fetch is to be looked at, and what it was like when it was.
@@ -61,6 +61,12 @@ impl Fetches {
     /// All fetches, to be looked at only.
     pub(super) fn look_at_all(&mut self) -> impl Iterator<Item = &mut Fetch> {
         self.all.values_mut().map(|fetch| &mut **fetch)
+    }
+
+    /// A peer as a source, of each fetch it is one of.
+    pub(super) fn sources(&self, peer: PeerId) -> impl Iterator<Item = &Source> {
+        let all = self.all.values();
+        all.filter_map(move |fetch| fetch.sources.get(&peer))
     }
 
     /// The fetches of which a peer is a source, and to which something happens.

@@ -273,6 +273,12 @@ impl Transfers {
         self.requests.owing().map(|(peer, _)| peer).collect()
     }
 
+    /// Whether a peer is of use to some fetch.
+    pub(crate) fn uses(&self, now: Timestamp, peer: PeerId) -> bool {
+        let mut sources = self.fetches.sources(peer);
+        sources.any(|source| source.is_of_use(now))
+    }
+
     /// Whether anybody owes something.
     pub(crate) fn is_busy(&self) -> bool {
         self.requests.owing().next().is_some()
@@ -354,7 +360,7 @@ impl Transfers {
             return;
         };
         match header.kind {
-            BulkKind::Proof => match fetch.proof_arrived(key, &bytes) {
+            BulkKind::Proof => match fetch.proof_arrived(key, bytes) {
                 Ok(Some(proof)) => self.actions.push_back(Action::Record { key, proof }),
                 Ok(None) => {}
                 // Who passes a proof on has verified all of it, so nobody else can be to blame.

@@ -24,7 +24,7 @@ use shoal_protocol::{
     time::Timestamp,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
     time::Duration,
 };
 
@@ -104,14 +104,55 @@ struct End {
     node: usize,
     fingerprint: Fingerprint,
     remote: Option<Fingerprint>,
-    /// When what was put into the channel will have left it.
-    busy_until: Timestamp,
-    /// When the connection's window lets more through.
-    window_free: Timestamp,
-    /// Whether the sender will be asked again.
-    waiting: bool,
     /// How many times it was described: its credentials.
     descriptions: u64,
+}
+
+/// What waits in the bulk channel at one end of a link.
+#[derive(Default)]
+struct Sender {
+    /// When each frame begins and ends to leave, and its bytes.
+    frames: VecDeque<(Timestamp, Timestamp, usize)>,
+    bytes: usize,
+    /// When the connection's window lets more through.
+    window_free: Timestamp,
+    /// Whether it will be asked again.
+    waiting: bool,
+}
+
+impl Sender {
+    fn put(&mut self, now: Timestamp, left: Timestamp, bytes: usize) {
+        let begins = self.frames.back().map_or(now, |(_, before, _)| *before);
+        let begins = begins.max(now);
+        self.frames.push_back((begins, left.max(begins), bytes));
+        self.bytes += bytes;
+    }
+
+    /// Bytes that wait. What is on its way out leaves byte by byte.
+    fn buffered(&mut self, now: Timestamp) -> usize {
+        while let Some((_, _, bytes)) = self.frames.pop_front_if(|(_, left, _)| *left <= now) {
+            self.bytes -= bytes;
+        }
+        let Some((begins, left, bytes)) = self.frames.front() else {
+            return 0;
+        };
+        let span = left.since(*begins).as_secs_f64();
+        let gone = now.since(*begins).as_secs_f64() / span.max(1e-9);
+        self.bytes - (*bytes as f64 * gone.min(1.0)) as usize
+    }
+
+    /// When no more than this will wait, if more does now.
+    fn falls_to(&self, low: usize) -> Option<Timestamp> {
+        let mut rest = self.bytes;
+        for (begins, left, bytes) in &self.frames {
+            rest -= bytes;
+            if rest <= low && rest + bytes > low {
+                let gone = (rest + bytes - low) as f64 / *bytes as f64;
+                return Some(*begins + left.since(*begins).mul_f64(gone));
+            }
+        }
+        None
+    }
 }
 
 #[derive(Default)]
@@ -175,8 +216,8 @@ pub struct Network {
     /// Whether a restart finds no way either.
     pub is_dark: bool,
     wires: BTreeMap<LinkId, Wire>,
-    /// The links of each peer.
-    links: Vec<BTreeSet<LinkId>>,
+    /// The links of each peer, and what waits in them.
+    links: Vec<BTreeMap<LinkId, Sender>>,
     /// Where peers share one content, its bytes are kept once: see [`Network::share_store`].
     shared: Option<Vec<u8>>,
     queue: BinaryHeap<Scheduled>,
@@ -257,7 +298,7 @@ impl Network {
         let id = PeerId::from_public_key(key.verifying_key().to_bytes());
         let mut config = self.config(id, 1, Vec::new());
         change(&mut config);
-        self.links.push(BTreeSet::new());
+        self.links.push(BTreeMap::new());
         self.peers.push(Peer {
             id,
             node: Node::new(self.now, config),
@@ -322,7 +363,8 @@ impl Network {
     /// Has one peer send a frame to another over the link between them, if there is one.
     pub fn say(&mut self, from: usize, to: usize, frame: Frame) {
         let open = |link: &&LinkId| self.wires.get(*link).is_some_and(|wire| wire.open);
-        let mut links = self.links[from].intersection(&self.links[to]).filter(open);
+        let shared = |link: &&LinkId| self.links[to].contains_key(*link);
+        let mut links = self.links[from].keys().filter(shared).filter(open);
         if let Some(&link) = links.next() {
             self.put_on_wire(from, link, frame);
         }
@@ -609,11 +651,8 @@ impl Network {
                 None => {}
             },
             Happening::Transmit(link, index) => {
-                if let Some(wire) = self.wires.get_mut(&link) {
-                    wire.ends
-                        .iter_mut()
-                        .filter(|end| end.node == index)
-                        .for_each(|end| end.waiting = false);
+                if let Some(sender) = self.links[index].get_mut(&link) {
+                    sender.waiting = false;
                     self.transmit(index);
                 }
             }
@@ -710,13 +749,10 @@ impl Network {
                     node: index,
                     fingerprint: Fingerprint(bytes),
                     remote: None,
-                    busy_until: self.now,
-                    window_free: self.now,
-                    waiting: false,
                     descriptions: 0,
                 };
                 self.wires.entry(link).or_default().ends.push(end);
-                self.links[index].insert(link);
+                self.links[index].insert(link, Sender::default());
                 if role == Role::Offerer {
                     self.local_description(index, link, Setup::Actpass, Fingerprint(bytes));
                 }
@@ -977,46 +1013,40 @@ impl Network {
 
     /// Takes frames while the channels can take more.
     fn transmit(&mut self, index: usize) {
-        let links: Vec<LinkId> = self.links[index]
-            .iter()
-            .copied()
-            .filter(|link| self.wires.get(link).is_some_and(|wire| wire.open))
-            .collect();
+        let now = self.now;
+        let links: Vec<LinkId> = self.links[index].keys().copied().collect();
         for &link in &links {
             while let Some(frame) =
                 self.peers[index]
                     .node
-                    .poll_transmit(self.now, link, Channel::Control)
+                    .poll_transmit(now, link, Channel::Control)
             {
                 self.send_frame(index, link, frame);
             }
         }
-        let up = self.peers[index].access.up;
-        for link in &links {
-            let buffered = self.busy_for(index, *link).as_secs_f64() * up;
-            let node = &mut self.peers[index].node;
-            node.set_buffered(*link, buffered as usize);
+        let node = &mut self.peers[index].node;
+        for (link, sender) in &mut self.links[index] {
+            node.set_buffered(now, *link, sender.buffered(now));
         }
         for link in links {
-            while let Some(frame) =
-                self.peers[index]
-                    .node
-                    .poll_transmit(self.now, link, Channel::Bulk)
+            while let Some(frame) = self.peers[index]
+                .node
+                .poll_transmit(now, link, Channel::Bulk)
             {
                 self.send_frame(index, link, frame);
             }
-            let busy = self.busy_for(index, link);
-            let low = self.peers[index].node.low_water(self.now, link) as f64 / up;
-            let again = busy.saturating_sub(Duration::from_secs_f64(low));
-            if again.is_zero() {
+            let Some(sender) = self.links[index].get_mut(&link) else {
+                continue;
+            };
+            if sender.waiting || sender.frames.is_empty() {
                 continue;
             }
-            if let Some(end) = self.end_of(index, link)
-                && !std::mem::replace(&mut end.waiting, true)
-            {
+            let low = self.peers[index].node.low_water(link);
+            if let Some(again) = sender.falls_to(low) {
+                sender.waiting = true;
                 // An event of the browser takes its time as well.
-                let again = again.max(Duration::from_millis(1));
-                self.schedule(again, Happening::Transmit(link, index));
+                let again = again.max(now + Duration::from_millis(1));
+                self.schedule_at(again, Happening::Transmit(link, index));
             }
         }
         while let Some(output) = self.peers[index].node.poll_output() {
@@ -1027,13 +1057,6 @@ impl Network {
     fn end_of(&mut self, index: usize, link: LinkId) -> Option<&mut End> {
         let wire = self.wires.get_mut(&link)?;
         wire.ends.iter_mut().find(|end| end.node == index)
-    }
-
-    /// How long a channel needs to send what it has taken.
-    fn busy_for(&mut self, index: usize, link: LinkId) -> Duration {
-        let now = self.now;
-        let end = self.end_of(index, link);
-        end.map_or(Duration::ZERO, |end| end.busy_until.since(now))
     }
 
     fn send_frame(&mut self, index: usize, link: LinkId, frame: Frame) {
@@ -1058,7 +1081,7 @@ impl Network {
         else {
             return;
         };
-        let Some(end) = wire.ends.iter_mut().find(|end| end.node == index) else {
+        let Some(end) = self.links[index].get_mut(&link) else {
             return;
         };
         let is_control = matches!(frame, Frame::Text(_));
@@ -1080,24 +1103,25 @@ impl Network {
         let sender = &mut self.peers[index];
         let (up, delay) = (sender.access.up, sender.access.delay);
         let left = match sender.fault {
-            Fault::Slow(rate) if !is_control => end.busy_until.max(self.now) + time(rate),
+            Fault::Slow(rate) if !is_control => end.window_free.max(self.now) + time(rate),
             _ => {
-                let free = sender.up_free.max(self.now);
-                if is_control {
-                    sender.control_waited = sender.control_waited.max(free.since(self.now));
-                }
-                sender.up_free = free + time(up);
+                sender.up_free = sender.up_free.max(self.now) + time(up);
                 sender.up_free
             }
         };
-        let receiver = &self.peers[to];
-        let delay = delay.max(receiver.access.delay);
+        let delay = delay.max(self.peers[to].access.delay);
         // What waits at the receiver's link holds up the sender: flow control.
-        let backlog = receiver.down_free.since(self.now + delay);
+        let backlog = self.peers[to].down_free.since(self.now + delay);
         end.window_free =
             left.max(end.window_free + time(self.window / (2.0 * delay.as_secs_f64())));
         let left = end.window_free;
-        end.busy_until = left.max(self.now + backlog);
+        if is_control {
+            let waited = left.since(self.now).saturating_sub(time(up));
+            let longest = &mut self.peers[index].control_waited;
+            *longest = waited.max(*longest);
+        } else {
+            end.put(self.now, left.max(self.now + backlog), len);
+        }
         self.schedule_at(left + delay, Happening::Arrival(link, to, len, input));
     }
 

@@ -87,3 +87,34 @@ export function outcome() {
 }
 
 let running;
+
+/** Round trips of pings over the only link, in milliseconds: before a fetch, and during it once its rate is known. */
+export async function pings(key, { count, settle }) {
+  const before = await roundTrips(Math.ceil(count / 4));
+  const start = performance.now();
+  const transfer = await peer.fetch(key);
+  while (performance.now() - start < settle) await new Promise((resolve) => setTimeout(resolve, 50));
+  const during = await roundTrips(count);
+  if (transfer.progress.state !== 'fetching') throw new Error('the fetch ended before the pings');
+  const { size } = await transfer.done;
+  return { before, during, rate: size / 1e3 / (performance.now() - start) };
+}
+
+/** The engine pings when it is told that the network is back, and says what the last ping took. */
+async function roundTrips(count) {
+  const all = [];
+  const last = async () => (await peer.peers()).find(({ linked }) => linked)?.rtt;
+  for (let at = 0; at < count; at++) {
+    const former = await last();
+    const deadline = performance.now() + 10_000;
+    dispatchEvent(new Event('online'));
+    let rtt = former;
+    while (rtt === former) {
+      if (performance.now() > deadline) throw new Error('a ping was not answered');
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      rtt = await last();
+    }
+    all.push(rtt);
+  }
+  return all;
+}

@@ -1,0 +1,160 @@
+//! How much may wait in a channel: enough that its line never stands idle, and no more, since
+//! control messages wait behind it.
+//!
+//! A channel is measured while anything waits in it: what leaves it then is what its line
+//! carries, whoever else is served meanwhile. If it runs empty although more was to be sent,
+//! too little waited for the time that the browser takes to ask for more, and its rate is taken
+//! to be twice what it was.
+//!
+//! Frames are small on slow channels: a message that has begun to leave is not interrupted
+//! (RFC 8260 would allow it; browsers do not offer it).
+
+use crate::policy;
+use shoal_protocol::{
+    bulk::{GRAIN, HEADER_LEN, MAX_PAYLOAD},
+    time::Timestamp,
+};
+use std::time::Duration;
+
+/// What waits in a channel, and how fast it leaves.
+#[derive(Debug)]
+pub(crate) struct Water {
+    /// Bytes taken and not yet sent.
+    pub(crate) level: usize,
+    /// Bytes a second that leave it while anything waits.
+    pub(crate) rate: f64,
+    /// What has left it since that was found, in which time.
+    left: usize,
+    span: Duration,
+    looked: Timestamp,
+    /// Whether more was to be sent than it might take.
+    held_back: bool,
+}
+
+impl Default for Water {
+    fn default() -> Self {
+        Self {
+            level: 0,
+            rate: policy::WATER_START as f64 / policy::CHANNEL_AHEAD.as_secs_f64(),
+            left: 0,
+            span: Duration::ZERO,
+            looked: Timestamp::default(),
+            held_back: false,
+        }
+    }
+}
+
+impl Water {
+    /// Says how much waits in the channel now.
+    pub(crate) fn set_level(&mut self, now: Timestamp, level: usize) {
+        let before = std::mem::replace(&mut self.level, level);
+        let span = now.since(std::mem::replace(&mut self.looked, now));
+        if before == 0 {
+            return;
+        }
+        self.left += before.saturating_sub(level);
+        self.span += span;
+        if level == 0 {
+            // It may have been empty for most of this time.
+            let least = self.left as f64 / self.span.as_secs_f64().max(1e-3);
+            if std::mem::take(&mut self.held_back) {
+                self.rate = (self.rate * 2.0).min(policy::WATER_RATE_MAX).max(least);
+            }
+            (self.left, self.span) = (0, Duration::ZERO);
+        } else if self.span >= policy::WATER_ROUND {
+            let rate = self.left as f64 / self.span.as_secs_f64();
+            self.rate = (self.rate * 3.0 + rate) / 4.0;
+            (self.left, self.span) = (0, Duration::ZERO);
+        }
+    }
+
+    /// The channel took a frame.
+    pub(crate) fn took(&mut self, now: Timestamp, bytes: usize) {
+        if self.level == 0 {
+            self.looked = now;
+        }
+        self.level += bytes;
+        self.held_back = false;
+    }
+
+    /// Whether a frame with so much payload may go into the channel, if it is taken to carry so
+    /// many bytes a second.
+    pub(crate) fn has_room(&mut self, rate: f64, payload: usize) -> bool {
+        let fits = self.level == 0 || self.level + HEADER_LEN + payload <= high(rate);
+        self.held_back |= !fits;
+        fits
+    }
+}
+
+/// Most bytes that may wait in a channel that carries so many a second.
+fn high(rate: f64) -> usize {
+    let ahead = (rate * policy::CHANNEL_AHEAD.as_secs_f64()) as usize;
+    ahead.clamp(2 * (HEADER_LEN + GRAIN), policy::HIGH_WATER_MAX)
+}
+
+/// How little waits in such a channel when it is to ask for more.
+pub(crate) fn low(rate: f64) -> usize {
+    high(rate) / 2
+}
+
+/// How much payload the frames for such a channel have: four of them may wait, or some more
+/// where they cannot be larger.
+pub(crate) fn payload(rate: f64) -> usize {
+    let ahead = (rate * policy::CHANNEL_AHEAD.as_secs_f64()) as usize / 4;
+    (ahead.saturating_sub(HEADER_LEN) / GRAIN * GRAIN).clamp(GRAIN, MAX_PAYLOAD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_millis(1_000_000);
+
+    /// Sends for some seconds over a line of so many bytes a second, and is asked for more so
+    /// long after it could be. Gives what went over the line in the last second, and how long
+    /// the last byte waited at most in that time.
+    fn run(line: f64, latency: Duration) -> (f64, Duration) {
+        let (mut water, mut now, mut waits) = (Water::default(), START, 0.0);
+        let (mut sent, mut longest) = (0.0, 0.0f64);
+        while now < START + Duration::from_secs(6) {
+            let is_last = now >= START + Duration::from_secs(5);
+            water.set_level(now, waits as usize);
+            let payload = payload(water.rate);
+            while water.has_room(water.rate, payload) {
+                water.took(now, HEADER_LEN + payload);
+                waits += (HEADER_LEN + payload) as f64;
+            }
+            if is_last {
+                longest = longest.max(waits / line);
+            }
+            let least = (waits - low(water.rate) as f64).max(0.0) / line;
+            let pause = Duration::from_secs_f64(least) + latency;
+            let went = (line * pause.as_secs_f64()).min(waits);
+            waits -= went;
+            now = now + pause;
+            sent += if is_last { went } else { 0.0 };
+        }
+        (sent, Duration::from_secs_f64(longest))
+    }
+
+    #[test]
+    fn little_waits_at_any_rate_and_the_line_is_never_idle() {
+        for line in [50e3, 100e3, 200e3, 500e3, 1e6, 2e6, 5e6, 10e6, 20e6] {
+            let (sent, waits) = run(line, Duration::from_millis(2));
+            assert!(sent > 0.97 * line, "{line}: {sent}");
+            assert!(waits <= Duration::from_millis(50), "{line}: {waits:?}");
+        }
+        // More than this must not wait, and is enough.
+        let (sent, waits) = run(50e6, Duration::from_millis(2));
+        assert!(sent > 0.97 * 50e6, "{sent}");
+        assert!(waits <= Duration::from_millis(25), "{waits:?}");
+    }
+
+    #[test]
+    fn a_browser_that_takes_long_to_ask_for_more_is_given_more() {
+        for line in [500e3, 5e6] {
+            let (sent, _) = run(line, Duration::from_millis(40));
+            assert!(sent > 0.85 * line, "{line}: {sent}");
+        }
+    }
+}
