@@ -3,12 +3,13 @@
 use super::transaction::{Result, error_of};
 use js_sys::{Array, Uint8Array};
 use shoal_peer_core::io::Slot;
-use shoal_protocol::content::CHUNK_SIZE;
+use shoal_protocol::{content::CHUNK_SIZE, content::ContentKey, sorted::SortedSet};
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 
 #[wasm_bindgen]
 extern "C" {
     /// The files of a store; see there for what each does.
+    #[derive(Clone)]
     pub type Files;
 
     #[wasm_bindgen(method, catch)]
@@ -39,8 +40,28 @@ extern "C" {
     #[wasm_bindgen(method)]
     async fn remove(this: &Files, slot: &str);
 
+    #[wasm_bindgen(method, catch)]
+    async fn slots(this: &Files) -> core::result::Result<JsValue, JsValue>;
+
+    #[wasm_bindgen(method, catch)]
+    async fn noted(this: &Files) -> core::result::Result<JsValue, JsValue>;
+
+    #[wasm_bindgen(method, catch, js_name = note)]
+    async fn write_note(
+        this: &Files,
+        slot: &str,
+        key: &str,
+        record: &JsValue,
+        proof: &JsValue,
+        places: &Array,
+    ) -> core::result::Result<(), JsValue>;
+
+    #[wasm_bindgen(method, catch)]
+    async fn notes(this: &Files) -> core::result::Result<JsValue, JsValue>;
+
+    /// Deletes all notes.
     #[wasm_bindgen(method)]
-    async fn slots(this: &Files) -> JsValue;
+    pub async fn forget(this: &Files);
 
     /// Lets go of all files.
     #[wasm_bindgen(method)]
@@ -97,10 +118,43 @@ impl Files {
         self.remove(&slot.to_string()).await;
     }
 
-    /// The slots that have files.
-    pub async fn all(&self) -> Vec<Slot> {
-        let names = self.slots().await.unchecked_into::<Array>().into_iter();
-        let slots = names.filter_map(|name| name.as_string()?.parse().ok());
-        slots.collect()
+    /// The slots that have files, and those that have notes.
+    pub async fn all(&self) -> (SortedSet<Slot>, SortedSet<Slot>) {
+        let slots = |names: core::result::Result<JsValue, JsValue>| {
+            let names = list(names).into_iter();
+            let slots = names.filter_map(|name| name.as_string()?.parse().ok());
+            slots.collect()
+        };
+        (slots(self.slots().await), slots(self.noted().await))
     }
+
+    /// Notes on a content that is whole what [`Files::kept`] gives; `places` are of all chunks, as
+    /// they are in the database. What cannot be noted is when the store is opened next.
+    pub async fn note(
+        &self,
+        slot: Slot,
+        key: ContentKey,
+        record: &JsValue,
+        proof: &JsValue,
+        places: &Array,
+    ) {
+        let (slot, key) = (slot.to_string(), key.to_string());
+        // It is needed only if the database is lost before that.
+        let _ = self.write_note(&slot, &key, record, proof, places).await;
+    }
+
+    /// The notes there are, as far as their files are long enough: key, record, offsets of the
+    /// chunks, proof. Any of it may be damaged.
+    pub async fn kept(&self) -> Vec<[JsValue; 4]> {
+        let notes = list(self.notes().await).into_iter();
+        let parts = notes.map(|note| note.unchecked_into::<Array>());
+        parts
+            .map(|parts| [0, 1, 2, 3].map(|at| parts.get(at)))
+            .collect()
+    }
+}
+
+/// What a call gave; nothing if it failed.
+fn list(given: core::result::Result<JsValue, JsValue>) -> Array {
+    given.map(JsCast::unchecked_into).unwrap_or_default()
 }
