@@ -195,18 +195,14 @@ class Files {
     await this.#folder.removeEntry(slot).catch(() => {});
   }
 
-  /** The slots that have files. */
+  /** The slots that have files, and those that have notes. */
   async slots() {
-    return namesIn(this.#folder);
-  }
-
-  /** The slots that have notes. */
-  async noted() {
-    return namesIn(await this.#notes());
+    return [await namesIn(this.#folder), await this.#noted()];
   }
 
   /**
-   * Writes the note on a content, all of it or nothing; in place of the one before.
+   * Writes the note on a content, all of it or nothing; in place of the one before. What cannot be
+   * noted now is when the store is opened next.
    *
    * @param {string} slot
    * @param {string} key
@@ -216,16 +212,20 @@ class Files {
    */
   async note(slot, key, record, proof, places) {
     const offsets = places.map(([offset]) => offset);
-    const file = await (await this.#notes()).getFileHandle(slot, { create: true });
-    const writable = await file.createWritable();
-    await writable.write(new Blob([JSON.stringify({ key, record, offsets }), '\n', proof]));
-    await writable.close();
+    try {
+      const file = await (await this.#notes()).getFileHandle(slot, { create: true });
+      const writable = await file.createWritable();
+      await writable.write(new Blob([JSON.stringify({ key, record, offsets }), '\n', proof]));
+      await writable.close();
+    } catch {
+      // The disk is full, or the folder was deleted.
+    }
   }
 
   /** What is noted of the slots whose files hold as much. Each is `[key, record, offsets, proof]`. */
   async notes() {
     const found = [];
-    for (const slot of await this.noted()) {
+    for (const slot of await this.#noted()) {
       try {
         const file = await (await (await this.#notes()).getFileHandle(slot)).getFile();
         const bytes = new Uint8Array(await file.arrayBuffer());
@@ -246,6 +246,10 @@ class Files {
     await this.#folder.removeEntry(NOTES, { recursive: true }).catch(() => {});
   }
 
+  async #noted() {
+    return namesIn(await this.#notes().catch(() => undefined));
+  }
+
   #notes() {
     return this.#folder.getDirectoryHandle(NOTES, { create: true });
   }
@@ -263,10 +267,19 @@ class Files {
   }
 }
 
-/** @param {FileSystemDirectoryHandle} folder */
+/**
+ * What is in a folder; nothing if somebody deleted it.
+ *
+ * @param {FileSystemDirectoryHandle} [folder]
+ */
 async function namesIn(folder) {
+  /** @type {string[]} */
   const names = [];
-  for await (const name of folder.keys()) names.push(name);
+  try {
+    for await (const name of folder?.keys() ?? []) names.push(name);
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+  }
   return names;
 }
 

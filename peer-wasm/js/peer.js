@@ -440,7 +440,7 @@ function damage(key) {
 
 /** @param {number} recovered */
 function loss(recovered) {
-  return new ShoalError('store-failed', `The browser lost the database of this site, as happens when one is damaged, and with it this peer's identity and what was half fetched. ${recovered} contents that were whole were taken up again from their files, under another identity.`);
+  return new ShoalError('store-failed', `The browser lost the database of this site, as it does when it finds it damaged. The peer has another identity, and what was half fetched is gone. Contents taken up whole from their files: ${recovered}.`);
 }
 
 /**

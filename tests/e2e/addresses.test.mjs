@@ -301,11 +301,11 @@ test('chromium: a response that a stopped service worker broke off is taken up b
   const peer = await openServing(t, chromium, options);
   await peer.start(content.key);
   const session = await peer.tab.page.createCDPSession();
-  const running = new Map();
+  const states = new Map();
   const stopped = new Promise((resolve) => session.on('ServiceWorker.workerVersionUpdated', ({ versions }) => {
     for (const { versionId, runningStatus } of versions) {
-      if (running.get(versionId) && runningStatus === 'stopped') resolve();
-      running.set(versionId, runningStatus === 'running');
+      if (runningStatus === 'stopped' && states.has(versionId)) resolve();
+      if (runningStatus !== 'stopped') states.set(versionId, runningStatus);
     }
   }));
   await session.send('ServiceWorker.enable');
@@ -333,7 +333,7 @@ test('chromium: a response that a stopped service worker broke off is taken up b
     })();
   }, content.key);
   await peer.tab.waitFor(() => window.got > 2_000_000);
-  for (const [versionId, isRunning] of running) if (isRunning) await session.send('ServiceWorker.stopWorker', { versionId });
+  for (const versionId of states.keys()) await session.send('ServiceWorker.stopWorker', { versionId });
   await stopped;
   const { hash, broken } = await peer.tab.evaluate(async () => {
     await window.reading;

@@ -3,7 +3,7 @@
 use super::transaction::{Result, error_of};
 use js_sys::{Array, Uint8Array};
 use shoal_peer_core::io::Slot;
-use shoal_protocol::{content::CHUNK_SIZE, content::ContentKey, sorted::SortedSet};
+use shoal_protocol::{content::CHUNK_SIZE, sorted::SortedSet};
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 
 #[wasm_bindgen]
@@ -40,24 +40,23 @@ extern "C" {
     #[wasm_bindgen(method)]
     async fn remove(this: &Files, slot: &str);
 
-    #[wasm_bindgen(method, catch)]
-    async fn slots(this: &Files) -> core::result::Result<JsValue, JsValue>;
+    #[wasm_bindgen(method)]
+    async fn slots(this: &Files) -> JsValue;
 
-    #[wasm_bindgen(method, catch)]
-    async fn noted(this: &Files) -> core::result::Result<JsValue, JsValue>;
-
-    #[wasm_bindgen(method, catch, js_name = note)]
-    async fn write_note(
+    /// Notes on a content that is whole what [`Files::kept`] gives; `places` are of all chunks, as
+    /// they are in the database.
+    #[wasm_bindgen(method)]
+    pub async fn note(
         this: &Files,
         slot: &str,
-        key: &str,
+        key: &JsValue,
         record: &JsValue,
         proof: &JsValue,
         places: &Array,
-    ) -> core::result::Result<(), JsValue>;
+    );
 
-    #[wasm_bindgen(method, catch)]
-    async fn notes(this: &Files) -> core::result::Result<JsValue, JsValue>;
+    #[wasm_bindgen(method)]
+    async fn notes(this: &Files) -> JsValue;
 
     /// Deletes all notes.
     #[wasm_bindgen(method)]
@@ -120,41 +119,22 @@ impl Files {
 
     /// The slots that have files, and those that have notes.
     pub async fn all(&self) -> (SortedSet<Slot>, SortedSet<Slot>) {
-        let slots = |names: core::result::Result<JsValue, JsValue>| {
-            let names = list(names).into_iter();
+        let found: Array = self.slots().await.unchecked_into();
+        let slots = |at| {
+            let names = found.get(at).unchecked_into::<Array>().into_iter();
             let slots = names.filter_map(|name| name.as_string()?.parse().ok());
             slots.collect()
         };
-        (slots(self.slots().await), slots(self.noted().await))
-    }
-
-    /// Notes on a content that is whole what [`Files::kept`] gives; `places` are of all chunks, as
-    /// they are in the database. What cannot be noted is when the store is opened next.
-    pub async fn note(
-        &self,
-        slot: Slot,
-        key: ContentKey,
-        record: &JsValue,
-        proof: &JsValue,
-        places: &Array,
-    ) {
-        let (slot, key) = (slot.to_string(), key.to_string());
-        // It is needed only if the database is lost before that.
-        let _ = self.write_note(&slot, &key, record, proof, places).await;
+        (slots(0), slots(1))
     }
 
     /// The notes there are, as far as their files are long enough: key, record, offsets of the
     /// chunks, proof. Any of it may be damaged.
     pub async fn kept(&self) -> Vec<[JsValue; 4]> {
-        let notes = list(self.notes().await).into_iter();
-        let parts = notes.map(|note| note.unchecked_into::<Array>());
+        let notes = self.notes().await.unchecked_into::<Array>();
+        let parts = notes.into_iter().map(JsCast::unchecked_into::<Array>);
         parts
             .map(|parts| [0, 1, 2, 3].map(|at| parts.get(at)))
             .collect()
     }
-}
-
-/// What a call gave; nothing if it failed.
-fn list(given: core::result::Result<JsValue, JsValue>) -> Array {
-    given.map(JsCast::unchecked_into).unwrap_or_default()
 }

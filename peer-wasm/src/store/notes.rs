@@ -83,8 +83,9 @@ async fn write(
         return Ok(None);
     }
     let proof = proof.unwrap_or_default();
+    let slot = record.slot.to_string();
     files
-        .note(record.slot, content, &value, &proof, &places)
+        .note(&slot, &key(content), &value, &proof, &places)
         .await;
     Ok(Some(record.slot))
 }
