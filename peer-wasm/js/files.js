@@ -195,9 +195,16 @@ class Files {
     await this.#folder.removeEntry(slot).catch(() => {});
   }
 
-  /** The slots that have files, and those that have notes. */
+  /** The slots that have files or notes, and those whose notes were written to the end. */
   async slots() {
-    return [await namesIn(this.#folder), await this.#noted()];
+    const notes = await this.#notes().catch(() => undefined);
+    const names = await namesIn(notes);
+    // One that a kill came before is empty.
+    const sizes = await Promise.all(names.map(async (name) => {
+      const file = await notes?.getFileHandle(name).then((handle) => handle.getFile()).catch(() => undefined);
+      return file?.size ?? 0;
+    }));
+    return [[...await namesIn(this.#folder), ...names], names.filter((_, at) => sizes[at] > 0)];
   }
 
   /**
@@ -225,7 +232,7 @@ class Files {
   /** What is noted of the slots whose files hold as much. Each is `[key, record, offsets, proof]`. */
   async notes() {
     const found = [];
-    for (const slot of await this.#noted()) {
+    for (const slot of await namesIn(await this.#notes().catch(() => undefined))) {
       try {
         const file = await (await (await this.#notes()).getFileHandle(slot)).getFile();
         const bytes = new Uint8Array(await file.arrayBuffer());
@@ -244,10 +251,6 @@ class Files {
   /** Deletes all notes: the database is deleted because somebody wants that. */
   async forget() {
     await this.#folder.removeEntry(NOTES, { recursive: true }).catch(() => {});
-  }
-
-  async #noted() {
-    return namesIn(await this.#notes().catch(() => undefined));
   }
 
   #notes() {

@@ -389,7 +389,7 @@ export interface PeerEvents {
    *  last closed, or by `replicate`. */
   transfer: CustomEvent<{ transfer: Transfer }>;
   /** Something failed that no call was waiting for. After `store-failed` what is held may be
-   *  less than before: ask `contents()`. */
+   *  less than before, and the peer another: ask `contents()` and `id`. */
   error: CustomEvent<ShoalError>;
 }
 

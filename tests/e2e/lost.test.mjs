@@ -147,7 +147,7 @@ for (const name of BROWSERS) {
       for (const inner of ['shoal', 'shoal']) folder = await folder.getDirectoryHandle(inner);
       if (isGone) return (await folder.removeEntry('notes', { recursive: true }), true);
       const notes = await folder.getDirectoryHandle('notes', { create: true });
-      for await (const note of notes.keys()) return note;
+      for await (const note of notes.values()) if ((await note.getFile()).size > 0) return true;
       window.dispatchEvent(new Event('rig'));
       return undefined;
     }, { args: [isGone] });

@@ -117,7 +117,7 @@ impl Files {
         self.remove(&slot.to_string()).await;
     }
 
-    /// The slots that have files, and those that have notes.
+    /// The slots that have files or notes, and those whose notes are whole.
     pub async fn all(&self) -> (SortedSet<Slot>, SortedSet<Slot>) {
         let found: Array = self.slots().await.unchecked_into();
         let slots = |at| {

@@ -178,7 +178,7 @@ impl IndexedDb {
         *self.damaged.borrow_mut() = damaged;
         if let Some(files) = &self.files {
             let (with_files, noted) = files.all().await;
-            for slot in with_files.iter().chain(noted.iter()) {
+            for slot in with_files.iter() {
                 if !named.contains_key(slot) {
                     files.delete(*slot).await;
                 }
