@@ -1,5 +1,6 @@
 /** One fetch: how far it is, and its bytes, read chunk by chunk out of the store. */
 
+import { onDisk } from './blobs.js';
 import { ShoalError } from './errors.js';
 import { readRange } from './options.js';
 
@@ -157,7 +158,6 @@ export class Transfer extends EventTarget {
   /** Large ones are files on the disk, not in memory. */
   async blob() {
     if (this.#content.size > LARGE) {
-      const { onDisk } = await import('./blobs.js');
       const onItsDisk = await onDisk(this.stream(), this.#content.type ?? '');
       if (onItsDisk) return onItsDisk;
     }
