@@ -9,10 +9,11 @@ import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
  * Bytes, brotli, all files together: what no change may pass. Goes down in steps; went up by
  * 8,000 for restarts of ICE and for chunks in files, and by 19,000 for a store with a limit, for
  * reading on demand, for addresses of contents (`sw.js` and `serving.js`, 3,400, which a page
- * loads only if it calls `serve`) and for thousands of fetches at a time; and by 11,700 for sealed
- * signals (HPKE: X25519, HKDF, ChaCha20Poly1305) and private namespaces.
+ * loads only if it calls `serve`) and for thousands of fetches at a time; by 11,700 for sealed
+ * signals (HPKE: X25519, HKDF, ChaCha20Poly1305) and private namespaces; and by 4,950 for notes
+ * beside files, from which a lost database is filled again, and for blobs on the disk.
  */
-const BUDGET = 240_300;
+const BUDGET = 245_250;
 /** Where the budget is to end. WebTorrent is 56 KB, js-libp2p 128 KB, Helia 309 KB. */
 const GOAL = 110_000;
 

@@ -8,6 +8,7 @@ import { byId, element, fill, setText } from './element.js';
 import { matches, stateOf } from './entry.js';
 import { Fetching } from './fetching.js';
 import { bytes, counted } from './format.js';
+import { nextFrame } from './frame.js';
 import { HeldRow } from './heldrow.js';
 import { KeyedList } from './list.js';
 import { titleOf } from './parts.js';
@@ -134,6 +135,7 @@ export class Library extends EventTarget {
       entry.held = fetching.progress.held;
       if (fetching.content) entry.content = fetching.content;
       this.#list.touch(key);
+      nextFrame(this.#sumUp);
       showInTitle(this.#running);
     });
     fetching.addEventListener('end', () => {
@@ -275,12 +277,18 @@ export class Library extends EventTarget {
     }
   }
 
+  #sumUp = () => {
+    const entries = [...this.#entries.values()];
+    const held = entries.reduce((sum, entry) => sum + entry.held, 0);
+    setText(byId('held-sum'), entries.length > 0 ? `${counted(entries.length, 'content')}, ${bytes(held)}` : '');
+    this.dispatchEvent(new Event('sum'));
+  };
+
   #arrange() {
     const entries = [...this.#entries.values()].reverse();
     const shown = this.#filter === '' ? entries : entries.filter(({ content }) => matches(content, this.#filter));
     this.#list.setOrder(shown.map(({ id }) => id));
-    const held = entries.reduce((sum, entry) => sum + entry.held, 0);
-    setText(byId('held-sum'), entries.length > 0 ? `${counted(entries.length, 'content')}, ${bytes(held)}` : '');
+    this.#sumUp();
     byId('held-filter').hidden = entries.length < FILTER_FROM && this.#filter === '';
     const empty = byId('held-empty');
     empty.hidden = shown.length > 0;

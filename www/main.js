@@ -46,6 +46,7 @@ async function start(peer) {
   const peers = new Peers(people, offers);
   new School(people, peer.id);
   const space = new Space(peer);
+  library.addEventListener('sum', () => space.touch());
 
   peer.addEventListener('state', ({ detail }) => {
     noteState(detail.state);

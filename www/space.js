@@ -8,6 +8,9 @@ import { notify } from './notices.js';
 import { button } from './parts.js';
 import { clearWords, keepWords, reason, spaceWords } from './words.js';
 
+/** How often it is drawn anew while something arrives, in milliseconds. */
+const PAUSE = 1000;
+
 export class Space {
   #peer;
   #words = element('p', { class: 'space-words' });
@@ -19,6 +22,8 @@ export class Space {
   #isAsking = false;
   #isOld = false;
   #wasRefused = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
 
   /** @param {import('./shoal/index.js').Peer} peer */
   constructor(peer) {
@@ -28,6 +33,14 @@ export class Space {
     fill(byId('space'), this.#words, this.#meter, this.#kept, element('div', { class: 'actions' }, this.#keep, this.#clear));
     peer.storage.addEventListener('change', () => this.update());
     peer.addEventListener('content', () => this.update());
+  }
+
+  /** Something arrives: asks for the numbers before long. */
+  touch() {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.update();
+    }, PAUSE);
   }
 
   /** Asks for the numbers, once more if something changed while they were asked for. */

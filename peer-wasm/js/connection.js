@@ -11,7 +11,7 @@ import { ShoalError, fromPlain } from './errors.js';
 /**
  * @typedef {import('./port.js').Port} Port
  * @typedef {object} Events
- * @property {(ok: { id: string, namespace: string, state: import('./index.js').State, damaged?: string[], isTemporary: boolean }) => void} attached
+ * @property {(ok: { id: string, namespace: string, state: import('./index.js').State, damaged?: string[], recovered?: number, isTemporary: boolean }) => void} attached
  * @property {(error: ShoalError) => void} refused could not attach; may be tried again
  * @property {(error?: ShoalError) => void} lost the engine is gone; another will come
  * @property {(message: any) => void} event

@@ -14,6 +14,7 @@
  * is a trap): it is given up, and its page starts another.
  */
 
+import { clearBlobs } from './blobs.js';
 import { describe, toPlain } from './errors.js';
 import { isTemporary, openFiles } from './files.js';
 import { CommonChannel, TabPort, clientLock, engineLock } from './port.js';
@@ -153,6 +154,7 @@ export class EngineRoom {
       lost: () => this.#toPage({ type: 'lost' }),
     });
     this.#engine = engine;
+    clearBlobs();
     return engine;
   }
 

@@ -7,10 +7,16 @@
  * a file; what cannot be written here goes into the database.
  *
  * Files are not flushed: a chunk that a power cut takes is found damaged when it is read.
+ *
+ * Beside them is a note on each content that is whole: what would be needed to take it up again
+ * if the browser lost the database. Chromium deletes a database whose log a kill has torn
+ * (google/leveldb, issue 1287), and leaves the files.
  */
 
 /** The folder of all stores. */
 const FOLDER = 'shoal';
+/** The folder of a store's notes. */
+const NOTES = 'notes';
 /** What is kept for a chunk, in bytes, however short it is. */
 const CHUNK = 256 * 1024;
 /** Most files kept open. Guess: more than are fetched and served at a time. */
@@ -178,20 +184,77 @@ class Files {
   }
 
   /**
-   * Deletes a file. What cannot be deleted now is when the store is opened next.
+   * Deletes a file and its note. What cannot be deleted now is when the store is opened next.
    *
    * @param {string} slot
    */
   async remove(slot) {
     this.#close(slot);
+    const notes = await this.#notes().catch(() => undefined);
+    await notes?.removeEntry(slot).catch(() => {});
     await this.#folder.removeEntry(slot).catch(() => {});
   }
 
-  /** The slots that have files. */
+  /** The slots that have files or notes, and those whose notes were written to the end. */
   async slots() {
-    const slots = [];
-    for await (const slot of this.#folder.keys()) slots.push(slot);
-    return slots;
+    const notes = await this.#notes().catch(() => undefined);
+    const names = await namesIn(notes);
+    // One that a kill came before is empty.
+    const sizes = await Promise.all(names.map(async (name) => {
+      const file = await notes?.getFileHandle(name).then((handle) => handle.getFile()).catch(() => undefined);
+      return file?.size ?? 0;
+    }));
+    return [[...await namesIn(this.#folder), ...names], names.filter((_, at) => sizes[at] > 0)];
+  }
+
+  /**
+   * Writes the note on a content, all of it or nothing; in place of the one before. What cannot be
+   * noted now is when the store is opened next.
+   *
+   * @param {string} slot
+   * @param {string} key
+   * @param {object} record
+   * @param {Uint8Array<ArrayBuffer>} proof
+   * @param {[number, number][]} places of all its chunks: offset and length
+   */
+  async note(slot, key, record, proof, places) {
+    const offsets = places.map(([offset]) => offset);
+    try {
+      const file = await (await this.#notes()).getFileHandle(slot, { create: true });
+      const writable = await file.createWritable();
+      await writable.write(new Blob([JSON.stringify({ key, record, offsets }), '\n', proof]));
+      await writable.close();
+    } catch {
+      // The disk is full, or the folder was deleted.
+    }
+  }
+
+  /** What is noted of the slots whose files hold as much. Each is `[key, record, offsets, proof]`. */
+  async notes() {
+    const found = [];
+    for (const slot of await namesIn(await this.#notes().catch(() => undefined))) {
+      try {
+        const file = await (await (await this.#notes()).getFileHandle(slot)).getFile();
+        const bytes = new Uint8Array(await file.arrayBuffer());
+        const end = bytes.indexOf(10);
+        const { key, record, offsets } = JSON.parse(new TextDecoder().decode(bytes.subarray(0, end)));
+        const { size } = await (await this.#folder.getFileHandle(slot)).getFile();
+        const isThere = offsets.every((/** @type {unknown} */ offset) => Number(offset) < size || record.size === 0);
+        if (isThere) found.push([key, { ...record, slot: Number(slot) }, offsets, bytes.subarray(end + 1)]);
+      } catch {
+        // It is damaged, or has lost its file.
+      }
+    }
+    return found;
+  }
+
+  /** Deletes all notes: the database is deleted because somebody wants that. */
+  async forget() {
+    await this.#folder.removeEntry(NOTES, { recursive: true }).catch(() => {});
+  }
+
+  #notes() {
+    return this.#folder.getDirectoryHandle(NOTES, { create: true });
   }
 
   /** Lets go of all files. */
@@ -205,6 +268,22 @@ class Files {
     this.#open.get(slot)?.handle.close();
     this.#open.delete(slot);
   }
+}
+
+/**
+ * What is in a folder; nothing if somebody deleted it.
+ *
+ * @param {FileSystemDirectoryHandle} [folder]
+ */
+async function namesIn(folder) {
+  /** @type {string[]} */
+  const names = [];
+  try {
+    for await (const name of folder?.keys() ?? []) names.push(name);
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+  }
+  return names;
 }
 
 /** @param {unknown} error */

@@ -361,7 +361,12 @@ export class Transfer extends EventTarget {
   stream(range?: Range): ReadableStream<Uint8Array<ArrayBuffer>>;
   /** These bytes, in memory, as soon as they are held; they are fetched first. */
   read(range?: Range): Promise<Uint8Array<ArrayBuffer>>;
-  /** All bytes, with the content's media type. Large ones do not sit in memory. */
+  /**
+   * All bytes, with the content's media type. Above 64 MiB they are copied into a file of the
+   * site's private file system, where there is one, which is deleted some time after the page is
+   * gone; so they do not sit in memory, and take as much room again. To save or show a content
+   * use `stream` or `url`.
+   */
   blob(): Promise<Blob>;
   arrayBuffer(): Promise<ArrayBuffer>;
   /** All bytes, as UTF-8. */
@@ -384,7 +389,7 @@ export interface PeerEvents {
    *  last closed, or by `replicate`. */
   transfer: CustomEvent<{ transfer: Transfer }>;
   /** Something failed that no call was waiting for. After `store-failed` what is held may be
-   *  less than before: ask `contents()`. */
+   *  less than before, and the peer another: ask `contents()` and `id`. */
   error: CustomEvent<ShoalError>;
 }
 

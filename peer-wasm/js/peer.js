@@ -83,7 +83,7 @@ export class Peer extends EventTarget {
     const { engine, store, useWorker } = options;
     this.#opened.promise = new Promise((resolve, reject) => Object.assign(this.#opened, { resolve, reject }));
     this.#connection = new Connection(engine, {
-      attached: ({ id, namespace, state, damaged = [], isTemporary }) => {
+      attached: ({ id, namespace, state, damaged = [], recovered, isTemporary }) => {
         this.#id = id;
         this.#namespace = namespace;
         this.#isTemporary = isTemporary;
@@ -93,7 +93,10 @@ export class Peer extends EventTarget {
         this.#changeState(state);
         this.#opened.resolve();
         // Later, when who waits for the peer listens.
-        setTimeout(() => damaged.forEach((key) => this.#say('error', damage(key))));
+        setTimeout(() => {
+          damaged.forEach((key) => this.#say('error', damage(key)));
+          if (recovered !== undefined) this.#say('error', loss(recovered));
+        });
       },
       refused: (error) => {
         if (this.#isOpen) this.#say('error', error);
@@ -433,6 +436,11 @@ function closed() {
 /** @param {string} key */
 function damage(key) {
   return new ShoalError('store-failed', `The record of ${key} in the store is damaged, and was dropped. Fetch or publish the content again; all others are held.`);
+}
+
+/** @param {number} recovered */
+function loss(recovered) {
+  return new ShoalError('store-failed', `The browser lost the database of this site, as it does when it finds it damaged. The peer has another identity, and what was half fetched is gone. Contents taken up whole from their files: ${recovered}.`);
 }
 
 /**

@@ -1,5 +1,6 @@
 /** One fetch: how far it is, and its bytes, read chunk by chunk out of the store. */
 
+import { onDisk } from './blobs.js';
 import { ShoalError } from './errors.js';
 import { readRange } from './options.js';
 
@@ -14,6 +15,10 @@ const CHUNK = 262_144;
 /** Chunks asked for before they are read, so that the reader does not wait for each. A
  *  guess: a megabyte. */
 const AHEAD = 4;
+
+/** Blobs of more bytes than these are files on the disk. A guess: what a page can well have in
+ *  memory. */
+const LARGE = 64 * 1024 * 1024;
 
 /**
  * What the engine can do for a transfer.
@@ -150,8 +155,12 @@ export class Transfer extends EventTarget {
     return new Uint8Array(await new Response(this.stream(range)).arrayBuffer());
   }
 
-  /** Large ones are kept by the browser on disk, not in the page. */
+  /** Large ones are files on the disk, not in memory. */
   async blob() {
+    if (this.#content.size > LARGE) {
+      const onItsDisk = await onDisk(this.stream(), this.#content.type ?? '');
+      if (onItsDisk) return onItsDisk;
+    }
     const blob = await new Response(this.stream()).blob();
     // Not as a header of the response: a peer's text may be none.
     return blob.slice(0, blob.size, this.#content.type ?? '');

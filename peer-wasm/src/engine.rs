@@ -173,6 +173,8 @@ impl Engine {
             budget: budget.map_err(|e| of_store(&e))?,
             identity,
         });
+        let noting = Rc::clone(&shared);
+        spawn_local(async move { noting.budget.store.note_missing().await });
         let inner = Rc::new_cyclic(|me| Inner {
             me: me.clone(),
             host,
@@ -195,9 +197,10 @@ impl Engine {
     }
 
     /// Gives a client a node. Resolves when the node runs, online or not; `damaged` names what
-    /// could not be read when the store was opened, once.
+    /// could not be read when the store was opened, once; `recovered` counts the contents that
+    /// were taken up from files, if the browser had lost the database.
     #[wasm_bindgen(
-        unchecked_return_type = "Promise<{ id: string, namespace: string, state: string, damaged: string[] }>"
+        unchecked_return_type = "Promise<{ id: string, namespace: string, state: string, damaged: string[], recovered?: number }>"
     )]
     pub fn attach(
         &self,
@@ -288,6 +291,9 @@ impl Inner {
         let attached = Object::new();
         let damaged = self.shared.budget.store.take_damaged();
         Reflect::set(&attached, &"damaged".into(), &to_js(&damaged)?)?;
+        if let Some(recovered) = self.shared.budget.store.take_recovered() {
+            Reflect::set(&attached, &"recovered".into(), &recovered.into())?;
+        }
         let state = serde_wasm_bindgen::to_value(&network.driver.state())?;
         let namespace = network.namespace.as_str();
         Reflect::set(&attached, &"namespace".into(), &namespace.into())?;

@@ -295,6 +295,56 @@ test('chromium: a service worker that is stopped in the middle costs nothing', a
   assert.ok(versions.some(({ runningStatus }) => runningStatus === 'stopped'), 'it was stopped');
 });
 
+test('chromium: a response that a stopped service worker broke off is taken up by a range', async (t) => {
+  const options = alone();
+  const { source, content } = await publishFile(t, { ...options, uploadLimit: 3_000_000 }, film, 'video/webm');
+  const peer = await openServing(t, chromium, options);
+  await peer.start(content.key);
+  const session = await peer.tab.page.createCDPSession();
+  const states = new Map();
+  const stopped = new Promise((resolve) => session.on('ServiceWorker.workerVersionUpdated', ({ versions }) => {
+    for (const { versionId, runningStatus } of versions) {
+      if (runningStatus === 'stopped' && states.has(versionId)) resolve();
+      if (runningStatus !== 'stopped') states.set(versionId, runningStatus);
+    }
+  }));
+  await session.send('ServiceWorker.enable');
+  await peer.tab.evaluate((key) => {
+    const url = window.shoal.peer.url(key);
+    window.parts = [];
+    window.got = 0;
+    window.broken = 0;
+    window.reading = (async () => {
+      for (;;) {
+        const headers = window.got > 0 ? { Range: `bytes=${window.got}-`, 'If-Range': `"${key}"` } : {};
+        const response = await fetch(url, { headers });
+        if (response.status !== (window.got > 0 ? 206 : 200)) throw new Error(String(response.status));
+        try {
+          for await (const part of response.body) {
+            window.parts.push(part);
+            window.got += part.length;
+            window.dispatchEvent(new Event('rig'));
+          }
+          return;
+        } catch {
+          window.broken += 1;
+        }
+      }
+    })();
+  }, content.key);
+  await peer.tab.waitFor(() => window.got > 2_000_000);
+  for (const versionId of states.keys()) await session.send('ServiceWorker.stopWorker', { versionId });
+  await stopped;
+  const { hash, broken } = await peer.tab.evaluate(async () => {
+    await window.reading;
+    const bytes = await new Blob(window.parts).arrayBuffer();
+    const hash = [...new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+    return { hash, broken: window.broken };
+  });
+  assert.equal(broken, 1, 'it was broken off');
+  assert.equal(hash, await source.sha256(content.key));
+});
+
 test('chromium: a download has the name and the bytes of the content', async (t) => {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'shoal-download-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));

@@ -1,12 +1,16 @@
 // A browser that is killed at random moments, over and over, on one profile, while it publishes,
 // fetches and removes: after each time it is looked at what its store says and what it has.
 //
+// Now and then Chromium finds the log of a database torn by the kill before, and makes it anew
+// (google/leveldb, issue 1287): the identity goes with it, and nothing that was whole.
+//
 // SHOAL_KILLS says how many times instead of those below, SHOAL_SEED when.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { launch, temporaryProfile } from '../rig/browsers.mjs';
 import { attachPeer, openPeer, startBlankSite } from '../rig/peers.mjs';
+import { wasMadeAnew } from '../rig/profiles.mjs';
 import { startServer } from '../rig/server.mjs';
 
 const MIB = 1024 * 1024;
@@ -42,14 +46,18 @@ for (const name of Object.keys(KILLS)) {
     let id;
     const whole = new Set();
     const removed = new Set();
+    let lost = 0;
     const counts = { partial: 0, unpublished: 0, fetched: 0, published: 0 };
     /** Starts the browser and looks at its store, without anybody to get what it lacks from. */
     const look = async (when) => {
       const browser = await launch(name, { until: t, profile });
       const tab = await browser.open(site.url, { context: 'profile' });
       const seen = await tab.evaluate(readStore, server.url);
-      id ??= seen.id;
-      assert.equal(seen.id, id, `${when}: the identity is kept`);
+      if (id !== undefined && seen.id !== id) {
+        assert.ok(name === 'chromium' && await wasMadeAnew(profile), `${when}: the identity is kept`);
+        lost += 1;
+      }
+      id = seen.id;
       for (const { key, name, size, announced, held, readable, wrong, left } of seen.contents) {
         assert.deepEqual({ held, readable, wrong, left }, { held: announced, readable: announced, wrong: 0, left: announced }, `${when}: ${name} (${key}), ${size} bytes`);
       }
@@ -109,7 +117,7 @@ for (const name of Object.keys(KILLS)) {
     tab.assertClean();
     await browser.close();
 
-    t.diagnostic(JSON.stringify({ ...counts, removed: removed.size, left: contents.length }));
+    t.diagnostic(JSON.stringify({ ...counts, lost, removed: removed.size, left: contents.length }));
     // It was killed while it was at work, not before or after.
     for (const [what, count] of Object.entries(counts)) assert.ok(count >= kills / 10, `${what}: ${count}`);
   });

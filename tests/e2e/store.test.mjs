@@ -79,13 +79,16 @@ const HELPERS = `
     return raw(name, ['chunks', 'places'], (...stores) => Promise.all(stores.map((store) => finished(store.count()))));
   }
 
-  /** The names of a store's files. */
+  /** The names of a store's files, and of those that have notes. */
   async function files(name) {
     let folder = await navigator.storage.getDirectory();
     for (const inner of ['shoal', name]) folder = await folder.getDirectoryHandle(inner, { create: true });
     const names = [];
-    for await (const file of folder.keys()) names.push(file);
-    return { names, folder };
+    for await (const file of folder.keys()) if (file !== 'notes') names.push(file);
+    const notes = [];
+    const noted = await folder.getDirectoryHandle('notes', { create: true });
+    for await (const note of noted.keys()) notes.push(note);
+    return { names, notes, folder };
   }
 
   /** Bytes that are the same for the same seed, and different otherwise. */
@@ -219,7 +222,8 @@ for (const [name, place] of BROWSERS.flatMap((name) => PLACES.map((place) => [na
       const left = await globalThis.raw(NAME, ['contents', 'proofs', 'chunks', 'places'], (...stores) => Promise.all(
         stores.map((store) => globalThis.finished(store.count())),
       ));
-      left.push((await globalThis.files(NAME)).names.length);
+      const { names, notes } = await globalThis.files(NAME);
+      left.push(names.length, notes.length);
       return { hello, published, contents, same, after, left, inProgress };
     }, CHUNK);
     assert.equal(seen.hello.key, HELLO);
@@ -229,7 +233,7 @@ for (const [name, place] of BROWSERS.flatMap((name) => PLACES.map((place) => [na
     const byKey = (a, b) => (a.key < b.key ? -1 : 1);
     assert.deepEqual(seen.contents.sort(byKey), [seen.hello, ...seen.published].sort(byKey));
     assert.deepEqual(seen.same, [true, true, true, true, true]);
-    assert.deepEqual([seen.after, seen.left], [[], [0, 0, 0, 0, 0]]);
+    assert.deepEqual([seen.after, seen.left], [[], [0, 0, 0, 0, 0, 0]]);
     tab.assertClean();
   });
 

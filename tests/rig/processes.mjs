@@ -1,4 +1,5 @@
-// The process that runs a tab, to be stopped or ended as a tab that hangs or crashes is.
+// The process that runs a tab, to be stopped or ended as a tab that hangs or crashes is; and what
+// memory a browser has.
 //
 //   const process = await processOf(browser, tab);
 //   process.signal('SIGSTOP');
@@ -37,14 +38,32 @@ const RUNS_PAGES = /--type=renderer|-contentproc.*\btab\b/;
 /** Those of a group that run pages, and the processor time each has had, in ticks. */
 async function ticks(group) {
   const found = new Map();
+  for (const { pid, fields } of await membersOf(group)) {
+    const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+    if (RUNS_PAGES.test(command.replaceAll('\0', ' '))) found.set(pid, Number(fields[11]) + Number(fields[12]));
+  }
+  return found;
+}
+
+/** Bytes of memory of all processes of a browser that no file backs. */
+export async function memoryOf(browser) {
+  let bytes = 0;
+  for (const { pid } of await membersOf(browser.puppet.process().pid)) {
+    const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+    bytes += 1024 * Number(/^RssAnon:\s+(\d+)/m.exec(status)?.[1] ?? 0);
+  }
+  return bytes;
+}
+
+/** The processes of a group, with the fields of proc(5)'s `stat` from the third on. */
+async function membersOf(group) {
+  const members = [];
   for (const pid of await readdir('/proc')) {
     if (!/^\d+$/.test(pid)) continue;
     const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
     // The name before may have spaces and brackets.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    if (Number(fields[2]) !== group) continue;
-    const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-    if (RUNS_PAGES.test(command.replaceAll('\0', ' '))) found.set(Number(pid), Number(fields[11]) + Number(fields[12]));
+    if (Number(fields[2]) === group) members.push({ pid: Number(pid), fields });
   }
-  return found;
+  return members;
 }

@@ -3,12 +3,13 @@
 use super::transaction::{Result, error_of};
 use js_sys::{Array, Uint8Array};
 use shoal_peer_core::io::Slot;
-use shoal_protocol::content::CHUNK_SIZE;
+use shoal_protocol::{content::CHUNK_SIZE, sorted::SortedSet};
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 
 #[wasm_bindgen]
 extern "C" {
     /// The files of a store; see there for what each does.
+    #[derive(Clone)]
     pub type Files;
 
     #[wasm_bindgen(method, catch)]
@@ -41,6 +42,25 @@ extern "C" {
 
     #[wasm_bindgen(method)]
     async fn slots(this: &Files) -> JsValue;
+
+    /// Notes on a content that is whole what [`Files::kept`] gives; `places` are of all chunks, as
+    /// they are in the database.
+    #[wasm_bindgen(method)]
+    pub async fn note(
+        this: &Files,
+        slot: &str,
+        key: &JsValue,
+        record: &JsValue,
+        proof: &JsValue,
+        places: &Array,
+    );
+
+    #[wasm_bindgen(method)]
+    async fn notes(this: &Files) -> JsValue;
+
+    /// Deletes all notes.
+    #[wasm_bindgen(method)]
+    pub async fn forget(this: &Files);
 
     /// Lets go of all files.
     #[wasm_bindgen(method)]
@@ -97,10 +117,24 @@ impl Files {
         self.remove(&slot.to_string()).await;
     }
 
-    /// The slots that have files.
-    pub async fn all(&self) -> Vec<Slot> {
-        let names = self.slots().await.unchecked_into::<Array>().into_iter();
-        let slots = names.filter_map(|name| name.as_string()?.parse().ok());
-        slots.collect()
+    /// The slots that have files or notes, and those whose notes are whole.
+    pub async fn all(&self) -> (SortedSet<Slot>, SortedSet<Slot>) {
+        let found: Array = self.slots().await.unchecked_into();
+        let slots = |at| {
+            let names = found.get(at).unchecked_into::<Array>().into_iter();
+            let slots = names.filter_map(|name| name.as_string()?.parse().ok());
+            slots.collect()
+        };
+        (slots(0), slots(1))
+    }
+
+    /// The notes there are, as far as their files are long enough: key, record, offsets of the
+    /// chunks, proof. Any of it may be damaged.
+    pub async fn kept(&self) -> Vec<[JsValue; 4]> {
+        let notes = self.notes().await.unchecked_into::<Array>();
+        let parts = notes.into_iter().map(JsCast::unchecked_into::<Array>);
+        parts
+            .map(|parts| [0, 1, 2, 3].map(|at| parts.get(at)))
+            .collect()
     }
 }

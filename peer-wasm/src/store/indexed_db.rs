@@ -11,17 +11,19 @@
 use super::{
     files::{Files, Place},
     layout::{
-        CHUNKS, CLAIMED_KEY, CONTENTS, EPOCH_KEY, FORMAT, FORMAT_KEY, IDENTITY, META, PLACES,
-        PROOFS, SELF_KEY, STORES, key, newer, number, places, put_place, records, stored, whole,
+        CHUNKS, CONTENTS, EPOCH_KEY, FORMAT, IDENTITY, META, PLACES, PROOFS, SELF_KEY, STORES, key,
+        newer, number, places, put_place, records, stored,
     },
+    notes::{Notes, changed},
+    opening::{claim_epoch, drop_orphans, take_over},
     requests::{Access, perform, scope},
     transaction::{Fence, Result, Transaction, Write, closed, from_idb, is_refused},
 };
 use gloo_events::EventListener;
 use idb::{DatabaseEvent, ObjectStoreParams};
-use js_sys::Array;
 use shoal_peer_core::io::{Slot, StoreAnswer, StoreError, StoreRequest, StoredContent};
 use shoal_protocol::{
+    content::ContentKey,
     namespace::Namespace,
     proof::VerifiedChunk,
     sorted::{SortedMap, SortedSet},
@@ -33,7 +35,8 @@ use std::{
 };
 use tokio::sync::oneshot;
 use wasm_bindgen::{JsCast, JsValue};
-use web_sys::{IdbDatabase, IdbTransactionMode};
+use wasm_bindgen_futures::spawn_local;
+use web_sys::{IdbDatabase, IdbTransactionMode, IdbVersionChangeEvent};
 
 /// The store, under one engine's epoch.
 pub struct IndexedDb {
@@ -48,6 +51,11 @@ pub struct IndexedDb {
     places: RefCell<SortedMap<Slot, Rc<RefCell<Places>>>>,
     /// Keys of records that could not be read, and were taken out.
     damaged: RefCell<Vec<String>>,
+    notes: Notes,
+    /// Contents that are whole and not noted, as it was opened.
+    unnoted: RefCell<Vec<ContentKey>>,
+    /// How many contents were taken up from notes, if the database had been lost.
+    recovered: Cell<Option<u32>>,
     /// Slots whose chunks were deleted: what is still put there is not noted.
     dropped: RefCell<SortedSet<Slot>>,
     /// Chunks to be noted with the next transaction, and who waits for it.
@@ -76,7 +84,8 @@ enum Said {
 
 impl IndexedDb {
     /// Opens the database, takes it over, and deletes chunks that no record names: those of
-    /// publications that never came to an end. `lost` is called if the database is closed from
+    /// publications that never came to an end. Into one that is new it takes what is noted beside
+    /// the files: the browser has lost the one before. `lost` is called if the database is closed from
     /// outside.
     pub async fn open(
         name: &str,
@@ -111,9 +120,16 @@ impl IndexedDb {
         // closed it, as when a person clears the data of the site.
         let listeners = ["versionchange", "close"].map(|name| {
             let (database, is_closed) = (database.clone(), Rc::clone(&is_closed));
-            let lost = lost.clone();
-            EventListener::new(&database.clone(), name, move |_| {
+            let (lost, files) = (lost.clone(), files.clone());
+            EventListener::new(&database.clone(), name, move |event| {
                 database.close();
+                let change = event.dyn_ref::<IdbVersionChangeEvent>();
+                if change.is_some_and(|change| change.new_version().is_none())
+                    && let Some(files) = files.clone()
+                {
+                    // Whoever deletes it wants what it holds to be gone.
+                    spawn_local(async move { files.forget().await });
+                }
                 if !is_closed.replace(true) {
                     lost();
                 }
@@ -128,6 +144,9 @@ impl IndexedDb {
             files,
             places: RefCell::default(),
             damaged: RefCell::default(),
+            notes: Notes::default(),
+            unnoted: RefCell::default(),
+            recovered: Cell::new(None),
             dropped: RefCell::default(),
             waiting: RefCell::default(),
             is_noting: Cell::new(false),
@@ -138,9 +157,18 @@ impl IndexedDb {
     }
 
     async fn take_over(&self, now: UnixMillis) -> Result<u64> {
-        let write = Write::begin(&self.database, &[META], None)?;
-        let epoch = take_over(write.transaction(), now).await;
-        write.end(epoch).await
+        let is_new = number(&self.begin_read(&[META])?, EPOCH_KEY)
+            .await?
+            .is_none();
+        let notes = match &self.files {
+            Some(files) if is_new => files.kept().await,
+            _ => Vec::new(),
+        };
+        let write = Write::begin(&self.database, &[META, CONTENTS, PROOFS, PLACES], None)?;
+        let done = take_over(write.transaction(), now, notes).await;
+        let (epoch, recovered) = write.end(done).await?;
+        self.recovered.set(recovered);
+        Ok(epoch)
     }
 
     async fn drop_orphans(&self) -> Result<()> {
@@ -149,13 +177,35 @@ impl IndexedDb {
         let (named, damaged) = write.end(done).await?;
         *self.damaged.borrow_mut() = damaged;
         if let Some(files) = &self.files {
-            for slot in files.all().await {
-                if !named.contains(&slot) {
-                    files.delete(slot).await;
+            let (with_files, noted) = files.all().await;
+            for slot in with_files.iter() {
+                if !named.contains_key(slot) {
+                    files.delete(*slot).await;
                 }
             }
+            let is_missing = |slot: &Slot| with_files.contains(slot) && !noted.contains(slot);
+            let missing = named.iter().filter(|(slot, _)| is_missing(slot));
+            *self.unnoted.borrow_mut() = missing.filter_map(|(_, whole)| *whole).collect();
         }
         Ok(())
+    }
+
+    /// Notes what was whole and not noted when the store was opened.
+    pub async fn note_missing(&self) {
+        for key in self.unnoted.take() {
+            self.note_whole(key).await;
+        }
+    }
+
+    /// Notes what there is of a content beside its file, if it is whole.
+    async fn note_whole(&self, key: ContentKey) {
+        let Some(files) = &self.files else { return };
+        let begin = || self.begin_read(&[CONTENTS, PROOFS, PLACES]);
+        let noted = self.notes.write(files, begin, key).await;
+        // It may have gone meanwhile.
+        if let Some(slot) = noted.filter(|slot| self.dropped.borrow().contains(slot)) {
+            files.delete(slot).await;
+        }
     }
 
     /// An epoch for a new node.
@@ -185,6 +235,11 @@ impl IndexedDb {
     /// out, with what nothing else names.
     pub fn take_damaged(&self) -> Vec<String> {
         self.damaged.take()
+    }
+
+    /// How many contents were taken up from notes when the database was found lost, once.
+    pub fn take_recovered(&self) -> Option<u32> {
+        self.recovered.take()
     }
 
     /// What is held, with its namespaces: in one of them, or in all.
@@ -357,7 +412,12 @@ impl IndexedDb {
             }
             let done = write.end(done).await;
             match done {
-                Ok(_) => self.forget(request, dropped).await,
+                Ok(_) => {
+                    self.forget(request, dropped).await;
+                    if let Some(key) = changed(request) {
+                        self.note_whole(key).await;
+                    }
+                }
                 Err(_) => self
                     .dropped
                     .borrow_mut()
@@ -425,55 +485,4 @@ impl Drop for IndexedDb {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-/// Puts a new epoch into the store, after a look at its format.
-async fn take_over(t: &Transaction, now: UnixMillis) -> Result<u64> {
-    if number(t, FORMAT_KEY).await? > Some(u64::from(FORMAT)) {
-        return Err(newer());
-    }
-    t.put(META, &FORMAT_KEY.into(), &FORMAT.into())?;
-    let before = number(t, EPOCH_KEY).await?.unwrap_or(0);
-    let claimed = number(t, CLAIMED_KEY).await?.unwrap_or(0);
-    let epoch = now.0.max(before.max(claimed) + 1);
-    t.put(META, &EPOCH_KEY.into(), &(epoch as f64).into())?;
-    Ok(epoch)
-}
-
-/// Takes out records that cannot be read, and deletes the chunks of slots that no record
-/// names; returns the slots that are named, and the keys of what was taken out.
-async fn drop_orphans(t: &Transaction) -> Result<(SortedSet<Slot>, Vec<String>)> {
-    let (records, damaged) = records(t).await?;
-    for key in &damaged {
-        t.delete(CONTENTS, key.clone())?;
-        t.delete(PROOFS, key.clone())?;
-    }
-    let damaged = damaged
-        .iter()
-        .map(|key| key.as_string().unwrap_or_default());
-    let named: SortedSet<Slot> = records.values().map(|record| record.slot).collect();
-    for store in [CHUNKS, PLACES] {
-        let request = t.store(store)?.open_key_cursor(None, None);
-        let mut cursor = request.map_err(from_idb)?.await.map_err(from_idb)?;
-        // One step for each slot, however many chunks there are.
-        while let Some(at) = cursor {
-            let key: Array = at.key().map_err(from_idb)?.unchecked_into();
-            let slot = key.get(0).as_f64().unwrap_or(0.0) as Slot;
-            if !named.contains(&slot) {
-                t.delete(store, whole(slot)?)?;
-            }
-            let next = Array::of1(&((slot + 1) as f64).into());
-            let request = at.next(Some(&next)).map_err(from_idb)?;
-            cursor = request.await.map_err(from_idb)?;
-        }
-    }
-    Ok((named, damaged.collect()))
-}
-
-/// Gives out an epoch above the engine's and above all that were given out.
-async fn claim_epoch(t: &Transaction, engine: u64, now: UnixMillis) -> Result<u64> {
-    let before = number(t, CLAIMED_KEY).await?.unwrap_or(0).max(engine);
-    let epoch = now.0.max(before + 1);
-    t.put(META, &CLAIMED_KEY.into(), &(epoch as f64).into())?;
-    Ok(epoch)
 }

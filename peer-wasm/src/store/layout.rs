@@ -112,7 +112,8 @@ pub async fn record(t: &Transaction, content: ContentKey) -> Result<Option<Recor
     value.map(read_record).transpose()
 }
 
-fn read_record(value: JsValue) -> Result<Record> {
+/// Reads a record.
+pub fn read_record(value: JsValue) -> Result<Record> {
     from_js(&value).map_err(|error| {
         StoreError::Failed(format!("a record cannot be read, it is damaged: {error}"))
     })

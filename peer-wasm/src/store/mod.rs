@@ -6,6 +6,8 @@
 mod files;
 mod indexed_db;
 mod layout;
+mod notes;
+mod opening;
 mod requests;
 mod transaction;
 
@@ -89,6 +91,22 @@ impl Store {
         match self {
             Self::IndexedDb(database) => database.take_damaged(),
             Self::Memory(..) => Vec::new(),
+        }
+    }
+
+    /// How many contents were taken up from their files when the store was opened, once; `None`
+    /// unless the browser had lost the database.
+    pub fn take_recovered(&self) -> Option<u32> {
+        match self {
+            Self::IndexedDb(database) => database.take_recovered(),
+            Self::Memory(..) => None,
+        }
+    }
+
+    /// Notes beside the files what is not yet, in case the browser loses the database.
+    pub async fn note_missing(&self) {
+        if let Self::IndexedDb(database) = self {
+            database.note_missing().await;
         }
     }
 
