@@ -5,6 +5,9 @@
 //! store; [`io`] is its whole seam to the driver that has them. So the same logic runs in a
 //! browser, natively, and in tests on virtual time.
 
+// The package is built without what `Debug` writes (`xtask/src/panics.rs`).
+#![cfg_attr(not(test), warn(clippy::use_debug))]
+
 mod allowance;
 mod assembly;
 mod catalogs;

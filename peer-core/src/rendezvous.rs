@@ -281,8 +281,14 @@ impl Session {
                 nonce,
             } if joining => {
                 if common_version(&versions).is_none() {
+                    let list = |versions: &[u16]| {
+                        let versions: Vec<_> = versions.iter().map(u16::to_string).collect();
+                        versions.join(", ")
+                    };
                     let message = format!(
-                        "the rendezvous speaks versions {versions:?} of the protocol, this peer {VERSIONS:?}"
+                        "the rendezvous speaks versions {} of the protocol, this peer {}",
+                        list(&versions),
+                        list(VERSIONS)
                     );
                     self.actions.push_back(Action::Refused {
                         code: ErrorCode::Version,

@@ -12,6 +12,9 @@
 //!
 //! A panic is a trap. The page then starts another engine, so nothing is caught here.
 
+// The package is built without what `Debug` writes (`xtask/src/panics.rs`).
+#![cfg_attr(not(test), warn(clippy::use_debug))]
+
 #[cfg(target_arch = "wasm32")]
 mod broker;
 #[cfg(target_arch = "wasm32")]

@@ -17,6 +17,9 @@
 //! * [`control`], [`bulk`]: messages and frames inside a link.
 //! * [`bits`], [`time`], [`sorted`]: sets of chunks, points in time, small maps and sets.
 
+// The package is built without what `Debug` writes (`xtask/src/panics.rs`).
+#![cfg_attr(not(test), warn(clippy::use_debug))]
+
 pub mod bits;
 pub mod bulk;
 pub mod candidate;

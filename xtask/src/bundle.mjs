@@ -27,8 +27,10 @@ const { output } = await bundle.generate({
   chunkFileNames: '[name].js',
 });
 await mkdir(to, { recursive: true });
-for (const { fileName, code, type } of output) {
+for (const { fileName, code, type, imports, exports } of output) {
   if (type !== 'chunk') throw new Error(`${fileName} is not a module`);
+  // Pages may have a service worker of their own, which takes it in by `importScripts`.
+  if (fileName === 'sw.js' && imports.length + exports.length > 0) throw new Error(`${fileName} must be a script`);
   const { code: short } = await minify(code, { module: true, ecma: 2022, compress: { passes: 2 } });
   await writeFile(path.join(to, fileName), short);
 }

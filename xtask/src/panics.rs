@@ -8,7 +8,7 @@
 use anyhow::{Result, bail};
 use rustc_demangle::demangle;
 use walrus::ir::{Instr, InstrLocId, Unreachable, Value, VisitorMut, dfs_pre_order_mut};
-use walrus::{ConstExpr, DataKind, FunctionId, Module};
+use walrus::{ConstExpr, DataKind, FunctionId, FunctionKind, Module};
 
 /// The standard library's functions that panic and do nothing else, by the ends of their paths.
 const ENDS: [&str; 13] = [
@@ -46,6 +46,31 @@ pub fn become_traps(module: &mut Module) -> Result<()> {
     for (_, function) in module.funcs.iter_local_mut() {
         let entry = function.entry_block();
         dfs_pre_order_mut(&mut calls, function, entry);
+    }
+    Ok(())
+}
+
+/// Has nothing written by all that `Debug` writes. Only messages of panics have it; a linker keeps
+/// it for the tables of `dyn Debug` that those were given. (`clippy::use_debug` keeps it out of
+/// what is told; a library that uses it all the same is a text shorter.)
+pub fn forget_debug(module: &mut Module) -> Result<()> {
+    let mut emptied = 0;
+    let funcs = module.funcs.iter().filter(|function| {
+        let name = function.name.as_deref();
+        name.is_some_and(|name| path(name).ends_with(" as core::fmt::Debug>::fmt"))
+    });
+    for id in funcs.map(|function| function.id()).collect::<Vec<_>>() {
+        let FunctionKind::Local(function) = &mut module.funcs.get_mut(id).kind else {
+            continue;
+        };
+        let mut body = function.builder_mut().func_body();
+        body.instrs_mut().clear();
+        // `Ok(())`.
+        body.i32_const(0);
+        emptied += 1;
+    }
+    if emptied == 0 {
+        bail!("no `Debug` is in the module");
     }
     Ok(())
 }
@@ -131,8 +156,15 @@ impl VisitorMut for Calls {
     }
 }
 
-fn panics(name: &str) -> bool {
+/// The path of a function, without the numbers that tell copies of it apart.
+fn path(name: &str) -> String {
     let path = format!("{:#}", demangle(name));
+    path.trim_end_matches(|end: char| end == '.' || end.is_ascii_digit())
+        .to_owned()
+}
+
+fn panics(name: &str) -> bool {
+    let path = path(name);
     let path = path.trim_start_matches('<');
     let is_standard = ["alloc::", "core::", "std::"]
         .iter()

@@ -94,7 +94,7 @@ fn bind(name: &str, compiled: &Path, out: &Path) -> Result<()> {
         "wasm-bindgen",
         "with default path",
         "with reset",
-        "without panics and places",
+        "without panics, places and Debug",
     ])
     .file(compiled)?
     .unless_done(name, &[&out.join(MODULE)], || {
@@ -104,6 +104,7 @@ fn bind(name: &str, compiled: &Path, out: &Path) -> Result<()> {
                 .with_context(|| format!("cannot read {}", compiled.display()))?;
             panics::become_traps(&mut module)?;
             panics::forget_places(&mut module)?;
+            panics::forget_debug(&mut module)?;
             Bindgen::new()
                 .input_bytes("shoal_peer", module.emit_wasm())
                 .web(true)?

@@ -1,8 +1,13 @@
-// Code bytes of a WebAssembly module by crate, from its name section.
+// What a WebAssembly module is made of, by crate and by module, from its name section.
 //
 // A function counts for the crate its path begins in: the crate of the type for methods of a
 // trait and for drop glue, otherwise the crate that wrote it, whatever types a generic one
 // was made for. What was inlined counts for the function it is in.
+//
+// Compressed, a part counts for the bytes that go when its functions are emptied. That is less
+// than its share: what it has in common with others stays with them.
+
+import { brotliCompressSync, constants } from 'node:zlib';
 
 const CODE = 10;
 const DATA = 11;
@@ -35,33 +40,87 @@ class Reader {
   }
 }
 
-/** Bytes of code by crate and of data: `{ crates: Map, code, data }`. */
-export function codeByCrate(module) {
+/**
+ * Sizes of a module with names: `{ all, data, crates, areas }`, each with `bytes` and `brotli`; of
+ * the last two a map from names, the largest first. Areas are the modules of crates that `isOwn`
+ * says; of all parts those count that `isOfInterest` says, by name and rank.
+ */
+export function partsOf(module, isOwn, isOfInterest) {
+  const { sections, bodies } = read(module);
+  const whole = write(module, sections, bodies);
+  const all = { bytes: whole.length, brotli: brotli(whole) };
+  const without = (sections, bodies) => all.brotli - brotli(write(module, sections, bodies));
+
+  function parts(nameOf) {
+    const sums = new Map();
+    for (const body of bodies) {
+      body.part = nameOf(body.name);
+      if (body.part !== undefined) sums.set(body.part, (sums.get(body.part) ?? 0) + body.code.length);
+    }
+    const chosen = [...sums].sort(([, one], [, other]) => other - one).filter(([part], rank) => isOfInterest(part, rank));
+    return new Map(chosen.map(([part, bytes]) => {
+      const others = bodies.map((body) => (body.part === part ? { code: EMPTY } : body));
+      return [part, { bytes, brotli: without(sections, others) }];
+    }));
+  }
+
+  const data = sections.filter(({ id }) => id === DATA);
+  return {
+    all,
+    data: {
+      bytes: data.reduce((sum, { bytes }) => sum + bytes.length, 0),
+      brotli: without(sections.filter(({ id }) => id !== DATA), bodies),
+    },
+    crates: parts(crateOf),
+    areas: parts((name) => (isOwn(crateOf(name)) ? areaOf(name) : undefined)),
+  };
+}
+
+/** A body without locals that traps. */
+const EMPTY = Uint8Array.of(0, 0, 0x0b);
+
+function read(module) {
   const reader = new Reader(module, 8);
+  const sections = [];
   const bodies = [];
   const names = new Map();
   const imported = WebAssembly.Module.imports(new WebAssembly.Module(module)).filter(({ kind }) => kind === 'function').length;
-  let data = 0;
   while (reader.at < module.length) {
     const id = reader.bytes[reader.at++];
     const section = new Reader(reader.take(reader.number()));
-    if (id === DATA) data = section.bytes.length;
-    if (id === CODE) {
-      for (let left = section.number(); left > 0; left--) {
-        const size = section.number();
-        bodies.push(size);
-        section.take(size);
-      }
+    if (id !== CUSTOM) sections.push({ id, bytes: section.bytes });
+    else if (section.text() === 'name') readNames(section, names);
+    if (id !== CODE) continue;
+    for (let left = section.number(); left > 0; left--) {
+      bodies.push({ code: section.take(section.number()) });
     }
-    if (id === CUSTOM && section.text() === 'name') readNames(section, names);
   }
   if (names.size === 0) throw new Error('the module has no names');
-  const crates = new Map();
-  for (const [at, size] of bodies.entries()) {
-    const crate = crateOf(names.get(imported + at) ?? '');
-    crates.set(crate, (crates.get(crate) ?? 0) + size);
+  for (const [at, body] of bodies.entries()) body.name = names.get(imported + at) ?? '';
+  return { sections, bodies };
+}
+
+/** The module with these bodies and without custom sections. */
+function write(module, sections, bodies) {
+  const parts = [module.subarray(0, 8)];
+  for (const { id, bytes } of sections) {
+    const content = id === CODE
+      ? Buffer.concat([leb128(bodies.length), ...bodies.flatMap(({ code }) => [leb128(code.length), code])])
+      : bytes;
+    parts.push(Uint8Array.of(id), leb128(content.length), content);
   }
-  return { crates, code: bodies.reduce((sum, size) => sum + size, 0), data };
+  return Buffer.concat(parts);
+}
+
+function leb128(number) {
+  const bytes = [];
+  for (; number > 0x7f; number >>>= 7) bytes.push((number & 0x7f) | 0x80);
+  return Uint8Array.of(...bytes, number);
+}
+
+export function brotli(bytes) {
+  const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length };
+  return brotliCompressSync(bytes, { params }).length;
 }
 
 function readNames(section, names) {
@@ -75,14 +134,21 @@ function readNames(section, names) {
 
 /** What stands for functions that no crate named: exports and shims. */
 const NONE = '(no crate)';
-/** What wasm-bindgen runs once, in the build, and drops. */
-const DESCRIPTIONS = '(dropped by wasm-bindgen)';
 /** Where types are that hold others. */
 const STANDARD = new Set(['core', 'alloc', 'std']);
 
+/** The crate of a mangled name and the module in it that a file or folder of `src` is. */
+function areaOf(name) {
+  const crate = crateOf(name);
+  const rest = name.slice(name.indexOf(crate) + crate.length);
+  // Parts of paths have their lengths before them, unless they are in a type that is written out.
+  const [, written, length, counted = ''] = /^(?:(?:\.\.|::)(\w+)|(\d+)_?(\w+))/.exec(rest) ?? [];
+  const module = written ?? counted.slice(0, Number(length));
+  return /^[a-z]/.test(module) ? `${crate}::${module}` : crate;
+}
+
 /** The crate of a mangled name. */
 export function crateOf(name) {
-  if (name.includes('__wbindgen_describe')) return DESCRIPTIONS;
   if (name.startsWith('_ZN')) return legacy(name.slice(3));
   if (name.startsWith('_R')) return v0(name.slice(2));
   return NONE;
