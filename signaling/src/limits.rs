@@ -84,3 +84,23 @@ impl Default for Limits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_has_every_limit() {
+        let document = include_str!("../../docs/rendezvous.md");
+        let limits = format!("{:?}", Limits::default());
+        let fields = limits.split_once("{ ").unwrap().1.trim_end_matches(" }");
+        for field in fields.split(", ") {
+            let (name, value) = field.split_once(": ").unwrap();
+            let row = format!("| `{name}` | {value} |");
+            assert!(
+                document.contains(&row),
+                "docs/rendezvous.md has no row {row}"
+            );
+        }
+    }
+}
