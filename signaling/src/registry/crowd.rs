@@ -32,7 +32,8 @@ struct Crowd {
     places: BTreeMap<ConnectionId, usize>,
     joined: u64,
     messages: usize,
-    bytes: usize,
+    /// Peers that messages told of: the length of nearly all messages.
+    named: usize,
     rng: ChaCha20Rng,
 }
 
@@ -46,7 +47,7 @@ impl Crowd {
             places: BTreeMap::new(),
             joined: 0,
             messages: 0,
-            bytes: 0,
+            named: 0,
             rng: ChaCha20Rng::from_seed([7; 32]),
         }
     }
@@ -123,7 +124,7 @@ impl Crowd {
                     continue;
                 };
                 self.messages += 1;
-                self.bytes += message.to_text().len();
+                self.named += named(&message);
                 self.take(at, message);
             }
         }
@@ -160,9 +161,10 @@ impl Crowd {
         self.now = end;
     }
 
-    /// Peers come and go for some time; returns how many messages and bytes that took.
+    /// Peers come and go for some time; returns how many messages that took, and how
+    /// many peers these named.
     fn churn(&mut self) -> (usize, usize) {
-        let (messages, bytes) = (self.messages, self.bytes);
+        let (messages, named) = (self.messages, self.named);
         let changes = self.members.len() * WATCHED.as_secs() as usize / CHURN;
         for _ in 0..changes {
             let at = members::below(self.members.len(), &mut self.rng);
@@ -170,7 +172,15 @@ impl Crowd {
             self.join();
             self.pass(WATCHED / changes as u32);
         }
-        (self.messages - messages, self.bytes - bytes)
+        (self.messages - messages, self.named - named)
+    }
+}
+
+fn named(message: &ServerMessage) -> usize {
+    match message {
+        ServerMessage::Joined { view, .. } | ServerMessage::Resync { view } => view.len(),
+        ServerMessage::Peers { add, drop } => add.len() + drop.len(),
+        _ => 0,
     }
 }
 
