@@ -139,16 +139,16 @@ pub struct TurnArguments {
     /// TURN server that takes accounts that end (coturn with use-auth-secret), repeatable:
     /// turn:HOST[:PORT][?transport=udp|tcp] or turns:…. Each peer gets accounts of its own.
     #[arg(long, value_name = "URL")]
-    turn_url: Vec<TurnUrl>,
+    pub turn_url: Vec<TurnUrl>,
 
     /// File with the secret of the TURN servers, coturn's static-auth-secret; or say it in the
     /// environment, as SHOAL_TURN_SECRET.
     #[arg(long, value_name = "FILE")]
-    turn_secret_file: Option<PathBuf>,
+    pub turn_secret_file: Option<PathBuf>,
 
     /// For how long such an account is good; it is renewed at half of this.
     #[arg(long, value_name = "SECONDS", default_value = "3600")]
-    turn_lifetime_seconds: u32,
+    pub turn_lifetime_seconds: u32,
 }
 
 /// Where the secret is if it is in no file.
