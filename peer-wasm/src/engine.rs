@@ -450,6 +450,7 @@ impl Inner {
                     }
                     ToBroker::Remote { .. }
                     | ToBroker::Candidate { .. }
+                    | ToBroker::Servers { .. }
                     | ToBroker::Restart { .. } => {}
                 }
                 if let Ok(message) = to_js(&message) {
