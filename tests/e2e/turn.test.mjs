@@ -7,7 +7,7 @@ import { after, test } from 'node:test';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { BROWSERS, launch, target } from '../rig/browsers.mjs';
-import { openPeer, startBlankSite } from '../rig/peers.mjs';
+import { attachPeer, openPeer, startBlankSite } from '../rig/peers.mjs';
 import { startServer } from '../rig/server.mjs';
 import { startTurn } from '../rig/turn.mjs';
 
@@ -33,6 +33,25 @@ function openRelayed(browser, server, until) {
   return openPeer(browser, site, server, { options: RELAYED, until });
 }
 
+/** A peer in Chromium, whose page counts the connections that are made. */
+async function openCounted(server, until) {
+  const tab = await browsers.chromium.open(site.url, { until });
+  await tab.evaluate(() => {
+    window.made = 0;
+    window.RTCPeerConnection = class extends RTCPeerConnection {
+      constructor(...args) {
+        super(...args);
+        window.made += 1;
+      }
+    };
+  });
+  return attachPeer(tab, server, RELAYED);
+}
+
+function connectionsMade({ tab }) {
+  return tab.evaluate(() => window.made);
+}
+
 for (const [publishing, fetching] of [['chromium', 'chromium'], ['firefox', 'firefox'], ['chromium', 'firefox']]) {
   test(`${publishing} to ${fetching}: a file goes through the TURN server`, async (t) => {
     const server = await startRendezvous(SECRET, { until: t });
@@ -53,23 +72,35 @@ for (const [publishing, fetching] of [['chromium', 'chromium'], ['firefox', 'fir
   });
 }
 
-test('accounts are renewed, and a link that loses its way comes back with a new one', async (t) => {
+test('accounts are renewed, for new links and for one that loses its way', async (t) => {
   // The shortest that is taken with such heartbeats: a new account each five seconds.
   const args = ['--turn-lifetime-seconds', '10', '--heartbeat-seconds', '1'];
   const server = await startRendezvous(SECRET, { args, until: t });
-  const publisher = await openRelayed(browsers.chromium, server, t);
-  const { key } = await publisher.publish(FILE);
-  const fetcher = await openRelayed(browsers.chromium, server, t);
-  await fetcher.fetch(key);
-  const [first] = turn.allocations().filter((user) => user.endsWith(`:${fetcher.id}`));
-  // By then the first account has ended.
-  const ended = Number(first.split(':')[0]) * 1000 + 1000;
-  await fetcher.tab.waitFor((ended) => new Promise((resolve) => { setTimeout(() => resolve(true), ended - Date.now()); }), { args: [ended], timeout: 30_000, what: 'the end of the first account' });
+  const publisher = await openCounted(server, t);
+  const first = await publisher.publish(FILE);
+  const fetcher = await openCounted(server, t);
+  await fetcher.fetch(first.key);
+  const expiries = ({ id }, from = 0) => turn.allocations().slice(from)
+    .flatMap((user) => (user.endsWith(`:${id}`) ? [Number(user.split(':')[0]) * 1000] : []));
+  const ended = Math.max(...expiries(publisher), ...expiries(fetcher));
+  await fetcher.tab.waitFor((ended) => new Promise((resolve) => { setTimeout(() => resolve(true), ended + 1000 - Date.now()); }), { args: [ended], what: 'the end of the first accounts' });
+
+  // The same connections, by other ways: what the server had given out is gone.
+  const before = turn.allocations().length;
+  const made = await Promise.all([publisher, fetcher].map(connectionsMade));
+  await turn.restart();
+  const second = await publisher.publish({ ...FILE, seed: 2 });
+  await fetcher.fetch(second.key);
+  assert.equal(await fetcher.sha256(second.key), await publisher.sha256(second.key));
+  assert.deepEqual(await Promise.all([publisher, fetcher].map(connectionsMade)), made, 'no other connection was made');
+  for (const peer of [publisher, fetcher]) {
+    const later = expiries(peer, before);
+    assert.ok(later.length > 0 && later.every((expiry) => expiry > ended), `${later} after ${ended}`);
+  }
+
   const late = await openRelayed(browsers.chromium, server, t);
-  await late.fetch(key);
-  assert.equal(await late.sha256(key), await publisher.sha256(key));
-  const expiries = turn.allocations().filter((user) => user.endsWith(`:${publisher.id}`)).map((user) => Number(user.split(':')[0]));
-  assert.ok(expiries.some((expiry) => expiry * 1000 > ended), `the new link has a newer account: ${expiries}`);
+  await late.fetch(first.key);
+  assert.equal(await late.sha256(first.key), await publisher.sha256(first.key));
 });
 
 test('a secret that is not the TURN server\'s leaves peers unreachable, and says so', async (t) => {

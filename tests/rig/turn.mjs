@@ -28,16 +28,30 @@ export async function startTurn({ until, secret = 'a secret of the operator' } =
     'no-cli', 'no-tls', 'no-dtls', 'log-file=stdout', 'verbose',
     `userdb=${path.join(folder, 'db')}`, `pidfile=${path.join(folder, 'pid')}`, '',
   ].join('\n'), { mode: 0o600 });
-  const child = spawn('turnserver', ['-c', settings], { stdio: ['ignore', 'pipe', 'pipe'] });
-  const kill = () => child.kill('SIGKILL');
-  process.once('exit', kill);
-  const ended = new Promise((resolve) => child.once('close', resolve));
-  until?.after(async () => {
-    kill();
-    process.off('exit', kill);
-    await ended;
-  });
   const log = [];
+  let turn = await run(settings, log);
+  until?.after(() => turn.kill());
+  return {
+    url: `turn:127.0.0.1:${port}?transport=udp`,
+    /** Users it has given relay addresses to, each as often as it has. */
+    allocations: () => log.flatMap((line) => /user <([^>]+)>: incoming packet ALLOCATE processed, success/.exec(line)?.[1] ?? []),
+    /** Forgets all it has given out, as another one in its place does. */
+    restart: async () => {
+      await turn.kill();
+      turn = await run(settings, log);
+    },
+  };
+}
+
+/** Runs the program; resolves once it listens. */
+async function run(settings, log) {
+  const child = spawn('turnserver', ['-c', settings], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const end = () => child.kill('SIGKILL');
+  process.once('exit', end);
+  const ended = new Promise((resolve) => {
+    child.once('error', resolve);
+    child.once('close', resolve);
+  });
   const listens = new Promise((resolve, reject) => {
     createInterface({ input: child.stdout }).on('line', (line) => {
       log.push(line);
@@ -48,10 +62,11 @@ export async function startTurn({ until, secret = 'a secret of the operator' } =
   });
   await within(PATIENCE, listens, () => `coturn does not listen after ${PATIENCE} ms:\n${log.join('\n')}`);
   return {
-    log,
-    url: `turn:127.0.0.1:${port}?transport=udp`,
-    /** Users it has given relay addresses to, each as often as it has. */
-    allocations: () => log.flatMap((line) => /user <([^>]+)>: incoming packet ALLOCATE processed, success/.exec(line)?.[1] ?? []),
+    kill: async () => {
+      end();
+      process.off('exit', end);
+      await ended;
+    },
   };
 }
 
