@@ -23,12 +23,9 @@ use shoal_protocol::{
 /// The description of all this, as OpenAPI 3.1.
 const DESCRIPTION: &str = include_str!("openapi.json");
 
-/// What starts the name of a namespace that is a key, and so a secret of those who have it.
-const PRIVATE: char = '~';
-
 /// Whether a namespace is told of to others than its members.
 pub(crate) fn is_listed(namespace: &Namespace) -> bool {
-    !namespace.as_str().starts_with(PRIVATE)
+    !namespace.is_private()
 }
 
 /// The routes, of which the description must have each.

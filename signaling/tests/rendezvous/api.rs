@@ -189,22 +189,23 @@ async fn peers_and_providers_are_listed_without_addresses() {
 #[tokio::test]
 async fn a_private_namespace_has_no_list() {
     let server = Server::start().await;
-    let name = format!("~{}", "k".repeat(52));
-    for path in [
-        "/v1/peers".to_owned(),
-        format!("/v1/providers/{}", entry(1).key),
+    let description = Description::of(&server).await;
+    let name = Namespace::of_key(&[7; 32]);
+    let mut seen = BTreeSet::new();
+    for (path, asked) in [
+        ("/v1/peers", "/v1/peers".to_owned()),
+        (
+            "/v1/providers/{key}",
+            format!("/v1/providers/{}", entry(1).key),
+        ),
     ] {
-        let answer = ask(&server, "GET", &format!("{path}?namespace={name}"), "").await;
-        // Where no namespace can have such a name, it is none.
-        let refused = match name.parse::<Namespace>() {
-            Ok(_) => (404, "unlisted"),
-            Err(_) => (400, "malformed"),
-        };
-        assert_eq!(
-            (answer.status, body(&answer)["code"].as_str().unwrap()),
-            refused
-        );
+        let answer = ask(&server, "GET", &format!("{asked}?namespace={name}"), "").await;
+        assert_eq!(body(&answer)["code"], "unlisted");
+        description.check(path, &answer, &mut seen);
     }
+    let unlisted = |(_, status): &(String, String)| status == "404";
+    let all: BTreeSet<_> = description.all().into_iter().filter(unlisted).collect();
+    assert_eq!(seen, all);
 }
 
 #[tokio::test]
