@@ -201,6 +201,8 @@ pub enum Output {
         /// ICE servers to use.
         ice_servers: Vec<IceServer>,
     },
+    /// Use these ICE servers when a link that is open looks for another way.
+    IceServers(Vec<IceServer>),
     /// The other side's description.
     SetRemote {
         /// The link.

@@ -42,9 +42,9 @@ pub(crate) enum Action {
     Disconnect,
     Sign(SignTag, Kind, String),
     State(PeerState),
-    Joined {
-        ice_servers: Vec<IceServer>,
-    },
+    Joined,
+    /// ICE servers to use from here on.
+    Ice(Vec<IceServer>),
     /// The view begins anew.
     View(Vec<PeerSummary>),
     Peers {
@@ -320,7 +320,8 @@ impl Session {
                 self.resume = Some(resume);
                 self.unconfirmed.clear();
                 self.show(PeerState::Online);
-                self.actions.push_back(Action::Joined { ice_servers });
+                self.actions.push_back(Action::Ice(ice_servers));
+                self.actions.push_back(Action::Joined);
                 if !resumed {
                     self.actions.push_back(Action::View(view));
                 }
@@ -343,6 +344,7 @@ impl Session {
             ServerMessage::Peers { add, drop } => {
                 self.actions.push_back(Action::Peers { add, drop })
             }
+            ServerMessage::Ice { ice_servers } => self.actions.push_back(Action::Ice(ice_servers)),
             ServerMessage::Resync { view } => self.actions.push_back(Action::View(view)),
             ServerMessage::Signal { id, signed } => {
                 self.send(PeerMessage::Ack { id });
@@ -358,6 +360,8 @@ impl Session {
             ServerMessage::Providers { key, peers } => {
                 self.actions.push_back(Action::Providers { key, peers });
             }
+            // Nothing here asks for it.
+            ServerMessage::Listing { .. } => {}
             ServerMessage::Catalog {
                 peer,
                 signed,

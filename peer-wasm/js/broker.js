@@ -61,6 +61,7 @@ export class Broker {
     if (type === 'remote') link?.setRemote(message);
     else if (type === 'candidate') link?.addCandidate(message.candidate);
     else if (type === 'restart') link?.restart();
+    else if (type === 'servers') link?.setServers(message.iceServers);
     else if (type === 'close') {
       this.#links.delete(id);
       link?.close();
@@ -90,6 +91,8 @@ class Link {
   #waiting = [];
   /** Of a restart, until it is answered. @type {RTCSessionDescriptionInit | undefined} */
   #offer;
+  /** @type {RTCConfiguration} */
+  #configuration;
   #remoteUfrag = '';
   #fingerprint = '';
   #closed = false;
@@ -98,12 +101,13 @@ class Link {
 
   /**
    * @param {Send} send
-   * @param {{ role: 'offerer' | 'answerer', iceServers: RTCIceServer[] }} how
+   * @param {{ role: 'offerer' | 'answerer', iceServers: RTCIceServer[], iceTransportPolicy?: RTCIceTransportPolicy }} how
    */
-  constructor(send, { role, iceServers }) {
+  constructor(send, { role, iceServers, iceTransportPolicy }) {
     this.#send = send;
     this.#isOfferer = role === 'offerer';
-    this.#steps = this.#open(iceServers).catch((error) => this.#fail(error));
+    this.#configuration = { iceServers, iceTransportPolicy };
+    this.#steps = this.#open().catch((error) => this.#fail(error));
   }
 
   /** @param {import('./sdp.js').Description} description */
@@ -137,6 +141,16 @@ class Link {
     });
   }
 
+  /**
+   * Servers that are asked when either side restarts, as credentials of a TURN server end.
+   *
+   * @param {RTCIceServer[]} iceServers
+   */
+  setServers(iceServers) {
+    this.#configuration.iceServers = iceServers;
+    this.#then(async (connection) => connection.setConfiguration(this.#configuration));
+  }
+
   /** @param {string | null} candidate */
   addCandidate(candidate) {
     this.#then(async (connection) => {
@@ -158,11 +172,10 @@ class Link {
     else closeSettled(connection);
   }
 
-  /** @param {RTCIceServer[]} iceServers */
-  async #open(iceServers) {
+  async #open() {
     const certificate = await RTCPeerConnection.generateCertificate(CERTIFICATE);
     this.#fingerprint = fingerprintOf(certificate);
-    const connection = await this.#connect({ iceServers, certificates: [certificate] });
+    const connection = await this.#connect(certificate);
     // From here to the transfer of the channels there must be no `await`.
     if (!connection) return;
     this.#connection = connection;
@@ -180,12 +193,14 @@ class Link {
    * Makes the connection, or waits until the browser has room for one more. `undefined` if
    * it was closed meanwhile.
    *
-   * @param {RTCConfiguration} configuration
+   * @param {RTCCertificate} certificate
    */
-  async #connect(configuration) {
+  async #connect(certificate) {
+    // Browsers want the same ones whenever the configuration is set.
+    this.#configuration.certificates = [certificate];
     for (let tries = 1; !this.#closed; tries += 1) {
       try {
-        return new RTCPeerConnection(configuration);
+        return new RTCPeerConnection(this.#configuration);
       } catch (error) {
         const isCrowded = error instanceof DOMException && error.name === 'UnknownError';
         if (!isCrowded || tries === CROWDED.tries) throw error;

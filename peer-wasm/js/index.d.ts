@@ -194,6 +194,12 @@ export interface OpenOptions extends Limits {
   storageLimit?: number;
   /** Default: what the rendezvous says. `turn:` and `turns:` need an account. */
   iceServers?: RTCIceServer[];
+  /**
+   * `'relay'`: links go through TURN servers only, so that no peer learns the address of
+   * another, at the cost of the way through the server. Where there is no TURN server, or none
+   * takes the account, no peer is reached (`unreachable`). Default `'all'`.
+   */
+  iceTransportPolicy?: RTCIceTransportPolicy;
   /** `false`: runs the engine in the page instead of a worker. Default `true`. */
   worker?: boolean;
   /** How often to look for peers and for what is missing, in milliseconds, besides at once. */

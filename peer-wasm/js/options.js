@@ -31,11 +31,12 @@ const TEXTS = /** @type {const} */ (['name', 'type', 'title', 'description', 'la
  */
 export function readOptions(options) {
   if (typeof options !== 'object' || options === null) throw invalid('the options are no object');
-  const { rendezvous, namespace, secret, store = 'shoal', iceServers, worker = true, syncInterval, replicate = 'none', signal } = options;
+  const { rendezvous, namespace, secret, store = 'shoal', iceServers, iceTransportPolicy = 'all', worker = true, syncInterval, replicate = 'none', signal } = options;
   if (namespace !== undefined && typeof namespace !== 'string') throw invalid('`namespace` is no string');
   if (namespace !== undefined && secret !== undefined) throw invalid('`namespace` and `secret` are both said: the namespace of a secret follows from it');
   if (store !== false && (typeof store !== 'string' || store === '')) throw invalid('`store` is neither the name of a database nor false');
   if (typeof worker !== 'boolean') throw invalid('`worker` is neither true nor false');
+  if (iceTransportPolicy !== 'all' && iceTransportPolicy !== 'relay') throw invalid("`iceTransportPolicy` is neither 'all' nor 'relay'");
   checkPositive('syncInterval', syncInterval, 'milliseconds');
   checkSignal(signal);
   return {
@@ -43,6 +44,7 @@ export function readOptions(options) {
       rendezvous: rendezvousUrl(rendezvous),
       ...(secret === undefined ? { namespace: namespace ?? 'public' } : { secret: readSecret(secret) }),
       iceServers: iceServers === undefined ? undefined : readIceServers(iceServers),
+      iceTransportPolicy,
       syncInterval,
       replicate: readReplicate(replicate),
       ...readLimits(options),

@@ -24,6 +24,14 @@ pub enum ToBroker {
         link: LinkId,
         role: Role,
         ice_servers: Vec<IceServer>,
+        /// As `RTCConfiguration` has it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ice_transport_policy: Option<&'static str>,
+    },
+    /// ICE servers for restarts.
+    Servers {
+        link: LinkId,
+        ice_servers: Vec<IceServer>,
     },
     /// The other side's description.
     Remote {

@@ -26,6 +26,8 @@ pub struct AttachOptions {
     pub rendezvous: Option<String>,
     pub membership: Membership,
     pub ice_servers: Option<Vec<IceServer>>,
+    /// Whether links go through TURN servers only.
+    pub relay_only: bool,
     pub sync_interval: Duration,
     pub replicate: Option<Replicate>,
     pub limits: Limits,
@@ -58,6 +60,7 @@ impl AttachOptions {
             rendezvous,
             membership,
             ice_servers: ice_servers(options)?,
+            relay_only: relay_only(options)?,
             sync_interval,
             replicate: get(options, "replicate")
                 .map(|rule| parse(rule, "replicate"))
@@ -117,6 +120,15 @@ fn number(options: &JsValue, name: &str, what: &str) -> Result<Option<u64>, Erro
         // Casting saturates.
         Some(Some(limit)) if limit > 0.0 => Ok(Some(limit as u64)),
         _ => Err(invalid(format!("`{name}` is not {what}"))),
+    }
+}
+
+fn relay_only(options: &JsValue) -> Result<bool, Error> {
+    let policy = get(options, "iceTransportPolicy").map(|policy| policy.as_string());
+    match policy.as_ref().map(Option::as_deref) {
+        None | Some(Some("all")) => Ok(false),
+        Some(Some("relay")) => Ok(true),
+        _ => Err(invalid("`iceTransportPolicy` is neither all nor relay")),
     }
 }
 

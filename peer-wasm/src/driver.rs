@@ -63,6 +63,8 @@ pub struct Driver {
     me: Weak<Driver>,
     namespace: Namespace,
     url: Option<String>,
+    /// Whether links go through TURN servers only.
+    relay_only: bool,
     shared: Rc<Shared>,
     outward: Box<dyn Fn(Outward)>,
     /// `None` until what the store holds is known, and after the end.
@@ -95,6 +97,7 @@ impl Driver {
             me: me.clone(),
             namespace: options.membership.namespace().clone(),
             url: options.rendezvous.clone(),
+            relay_only: options.relay_only,
             shared,
             outward: Box::new(outward),
             node: RefCell::default(),
@@ -353,6 +356,12 @@ impl Driver {
                 role,
                 ice_servers,
             } => self.open_link(link, role, ice_servers),
+            Output::IceServers(ice_servers) => {
+                for link in self.links.borrow().keys().copied() {
+                    let ice_servers = ice_servers.clone();
+                    self.tell(ToBroker::Servers { link, ice_servers });
+                }
+            }
             Output::SetRemote { link, description } => {
                 self.tell(ToBroker::Remote { link, description });
             }
@@ -417,6 +426,7 @@ impl Driver {
             link,
             role,
             ice_servers,
+            ice_transport_policy: self.relay_only.then_some("relay"),
         });
     }
 

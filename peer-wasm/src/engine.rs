@@ -43,6 +43,7 @@ export interface AttachOptions {
   /** Of a private namespace, in place of its id. */
   secret?: string | null;
   iceServers?: RTCIceServer[] | null;
+  iceTransportPolicy?: RTCIceTransportPolicy | null;
   /** Milliseconds; default 30000. */
   syncInterval?: number | null;
   replicate?: { match?: { type?: string; keywords?: string[]; peer?: string }; budget: number } | null;
@@ -455,6 +456,7 @@ impl Inner {
                     }
                     ToBroker::Remote { .. }
                     | ToBroker::Candidate { .. }
+                    | ToBroker::Servers { .. }
                     | ToBroker::Restart { .. } => {}
                 }
                 if let Ok(message) = to_js(&message) {

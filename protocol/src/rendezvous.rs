@@ -2,7 +2,8 @@
 //! [`PATH`], one message a frame.
 //!
 //! The server opens with `challenge`; the peer answers with a signed `join`, which names the
-//! server and its nonce, so it is good for this connection only.
+//! server and its nonce, so it is good for this connection only. `docs/rendezvous.md` has every
+//! message, field, limit and code; `golden/rendezvous` has a sample of each.
 
 use crate::{
     catalog::{PageText, Since},
@@ -23,6 +24,8 @@ pub const PATH: &str = "/v1/socket";
 pub const MAX_MESSAGE: usize = 128 * 1024;
 /// Most peers in `joined` and in one `peers` message. Guess: 8 KiB of JSON.
 pub const MAX_VIEW: usize = 100;
+/// Most peers in one `listing`. As a view.
+pub const MAX_LISTING: usize = MAX_VIEW;
 
 /// What a server says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,6 +89,20 @@ pub enum ServerMessage {
         key: ContentKey,
         /// Peers whose catalog lists it.
         peers: Vec<PeerId>,
+    },
+    /// Answers `list`: peers of the namespace, in the order of their ids as bytes.
+    Listing {
+        /// The peers, without the one that asked; at most [`MAX_LISTING`].
+        peers: Vec<PeerSummary>,
+        /// Where to go on: the `after` of the next page. Missing: there are no more.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next: Option<PeerId>,
+    },
+    /// ICE servers that take the place of those in `joined`, before the credentials in those
+    /// lose their meaning. Links that are up go on; new links and restarts use these.
+    Ice {
+        /// ICE servers to use.
+        ice_servers: Vec<IceServer>,
     },
     /// Answers `get`: the newest head and pages changed since. Without `signed`: the
     /// server knows no catalog of this peer.
@@ -155,6 +172,13 @@ impl TryFrom<Object> for ServerMessage {
                 key: object.get("key")?,
                 peers: object.get("peers")?,
             },
+            "listing" => Self::Listing {
+                peers: object.get("peers")?,
+                next: object.find("next")?,
+            },
+            "ice" => Self::Ice {
+                ice_servers: object.get("iceServers")?,
+            },
             "catalog" => Self::Catalog {
                 peer: object.get("peer")?,
                 signed: object.find("signed")?,
@@ -218,6 +242,16 @@ pub enum PeerMessage {
         /// The content.
         key: ContentKey,
     },
+    /// Asks for a page of the list of all peers of the namespace. Who asks until there is no
+    /// `next` has heard of everybody who was there all the time.
+    List {
+        /// The page begins with the first peer after this one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        after: Option<PeerId>,
+        /// Most peers of the page; [`MAX_LISTING`] if it is missing or larger.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        limit: Option<u16>,
+    },
     /// Sends a signal to a peer.
     Signal {
         /// Names the signal in its `receipt`.
@@ -258,6 +292,10 @@ impl TryFrom<Object> for PeerMessage {
             },
             "find" => Self::Find {
                 key: object.get("key")?,
+            },
+            "list" => Self::List {
+                after: object.find("after")?,
+                limit: object.find("limit")?,
             },
             "signal" => Self::Signal {
                 id: object.get("id")?,

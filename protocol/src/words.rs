@@ -15,6 +15,10 @@ macro_rules! words {
         }
 
         impl $name {
+            /// All of them, in the order of their definition.
+            #[allow(dead_code, reason = "of those inside this crate nobody asks")]
+            $vis const ALL: &[Self] = &[$(Self::$variant,)+];
+
             /// The word.
             $vis fn as_str(self) -> &'static str {
                 match self {

@@ -46,6 +46,13 @@ pub enum Request {
         /// What the asker has of it.
         since: Option<Since>,
     },
+    /// A page of the list of peers.
+    List {
+        /// The peer it follows.
+        after: Option<PeerId>,
+        /// Most peers of it.
+        limit: Option<u16>,
+    },
     /// Who holds a content.
     Find {
         /// The content.
@@ -222,6 +229,7 @@ impl Checker {
                 pages,
             },
             PeerMessage::Get { peer, since } => Request::Get { peer, since },
+            PeerMessage::List { after, limit } => Request::List { after, limit },
             PeerMessage::Find { key } => Request::Find { key },
             PeerMessage::Signal { id, to, signed } => {
                 match check_signal(*peer, to, namespace, signed, now) {

@@ -7,8 +7,10 @@
 //! A message goes through four modules, once: `socket` carries it, [`check`] turns it into
 //! a request with its signatures verified, [`registry`] decides, and what it wants sent is
 //! fetched by the sockets it concerns. [`limits`] names every bound. [`server`] has the
-//! routes and the accept loop, `files` what is served from the binary.
+//! routes and the accept loop, `api` what people and tools may ask over HTTP, `files` what is
+//! served from the binary. [`turn`] makes accounts for peers that need a TURN server.
 
+mod api;
 pub mod check;
 pub mod clock;
 mod coding;
@@ -21,6 +23,7 @@ pub mod server;
 mod socket;
 pub mod state;
 pub mod tls;
+pub mod turn;
 
 pub use server::{app, run};
 pub use state::{AppState, Config};

@@ -40,6 +40,9 @@ pub struct Limits {
     /// Peers of whose changes one peer has not heard for certain; beyond, it gets `resync`.
     /// Guess: five views.
     pub news: usize,
+    /// Peers of a full view that make room for others at each heartbeat, where there are others.
+    /// Guess: a view is another after 25 minutes, for one short message a heartbeat.
+    pub view_refresh: usize,
     /// Answers waiting for one connection. Guess: the server stops reading long before.
     pub replies: usize,
     /// Catalogs one peer may be waiting for. Guess: all of a view, as after a join.
@@ -71,6 +74,7 @@ impl Default for Limits {
             queued_signal_bytes: 256 * 1024,
             receipts: 256,
             news: 512,
+            view_refresh: 1,
             replies: 64,
             readings: 128,
             catalog_entries: MAX_ENTRIES,
@@ -78,5 +82,34 @@ impl Default for Limits {
             all_catalog_bytes: 256 * 1024 * 1024,
             providers: 50,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_says_what_limits_are() {
+        let document = include_str!("../../docs/rendezvous.md");
+        let limits = format!("{:?}", Limits::default());
+        let (_, table) = document.split_once("| limit | default | |\n").unwrap();
+        let rows = table
+            .lines()
+            .skip(1)
+            .take_while(|line| line.starts_with('|'));
+        let mut said = 0;
+        for row in rows {
+            let mut cells = row.split(" | ");
+            let name = cells.next().unwrap().trim_matches(['|', ' ', '`']);
+            let value = cells.next().unwrap();
+            let holds = limits.contains(&format!(" {name}: {value}"));
+            assert!(holds, "docs/rendezvous.md: {name} is not {value}: {limits}");
+            said += 1;
+        }
+        assert!(
+            said >= limits.matches(": ").count(),
+            "some are not in the document"
+        );
     }
 }

@@ -10,6 +10,7 @@ use shoal_signaling::{
     limits::Limits,
     run,
     tls::Tls,
+    turn::{SECRET_VARIABLE, TurnArguments},
 };
 use std::{
     io::{self, IsTerminal, Write},
@@ -35,6 +36,9 @@ struct Arguments {
     /// elsewhere stun:stun.l.google.com:19302.
     #[arg(long, value_name = "URL")]
     ice_server: Vec<IceArgument>,
+
+    #[command(flatten)]
+    turn: TurnArguments,
 
     /// Origin whose pages may connect, as in https://example.org, repeatable; by default all.
     #[arg(long, value_name = "ORIGIN", value_parser = parse_origin)]
@@ -94,6 +98,10 @@ async fn serve(arguments: Arguments) -> Result<()> {
         identity: identity.id(),
         seed: random()?,
         ice_servers: ice_servers(&arguments.ice_server, address.ip().is_loopback())?,
+        turn: arguments.turn.load(
+            std::env::var(SECRET_VARIABLE).ok(),
+            arguments.heartbeat_seconds,
+        )?,
         allowed_origins: arguments.allow_origin,
         limits: Limits {
             lease: arguments.lease_seconds,

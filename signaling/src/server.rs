@@ -1,11 +1,10 @@
 //! The HTTP side: routes, and the loop that accepts connections.
 
-use crate::{files, socket, state::AppState, tls::Tls};
+use crate::{api, files, socket, state::AppState, tls::Tls};
 use axum::{
     Router,
-    extract::State,
-    http::{HeaderMap, HeaderValue, Uri, header},
-    response::{IntoResponse, Response},
+    http::{HeaderMap, Uri},
+    response::Response,
     routing::get,
 };
 use hyper::server::conn::http1;
@@ -13,8 +12,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use serde_json::json;
-use shoal_protocol::{VERSIONS, rendezvous};
+use shoal_protocol::rendezvous;
 use std::{io, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -39,7 +37,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 pub fn app(state: AppState) -> Router {
     Router::new()
         .route(rendezvous::PATH, get(socket::upgrade))
-        .route("/v1/server", get(describe))
+        .merge(api::routes())
         .route("/healthz", get(|| async { "ok\n" }))
         .fallback_service(get(serve_file))
         .with_state(state)
@@ -147,26 +145,6 @@ fn concerns_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
     )
-}
-
-async fn describe(State(state): State<AppState>) -> Response {
-    let body = json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "versions": VERSIONS,
-        "identity": state.config().identity,
-    });
-    let headers = [
-        (
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        ),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (
-            header::ACCESS_CONTROL_ALLOW_ORIGIN,
-            HeaderValue::from_static("*"),
-        ),
-    ];
-    (headers, format!("{body}\n")).into_response()
 }
 
 async fn serve_file(uri: Uri, headers: HeaderMap) -> Response {

@@ -4,9 +4,12 @@ use crate::{
     check::{Checker, Fault, Request},
     clock::Clock,
     limits::Limits,
-    registry::{ConnectionId, Gauges, Registry, Transmit},
+    registry::{ConnectionId, Gauges, Page, Registry, Transmit},
+    turn::Turn,
 };
-use shoal_protocol::{id::PeerId, rendezvous::IceServer, time::Timestamp};
+use shoal_protocol::{
+    content::ContentKey, id::PeerId, namespace::Namespace, rendezvous::IceServer, time::Timestamp,
+};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -22,6 +25,8 @@ pub struct Config {
     pub seed: [u8; 32],
     /// ICE servers for peers.
     pub ice_servers: Vec<IceServer>,
+    /// TURN servers at which each peer has an account of its own.
+    pub turn: Option<Turn>,
     /// Origins whose pages may connect; empty: all. In the form browsers send.
     pub allowed_origins: Vec<String>,
     /// Bounds.
@@ -57,7 +62,8 @@ impl AppState {
             config.limits.clone(),
             config.ice_servers.clone(),
             config.seed,
-        );
+        )
+        .with_turn(config.turn.clone());
         Self(Arc::new(Shared {
             config,
             clock: Clock::start(),
@@ -79,6 +85,22 @@ impl AppState {
     /// How much the registry holds.
     pub fn gauges(&self) -> Gauges {
         self.lock().registry.gauges()
+    }
+
+    /// A page of the peers of a namespace.
+    pub(crate) fn list(
+        &self,
+        namespace: &Namespace,
+        after: Option<PeerId>,
+        limit: Option<u16>,
+    ) -> Page {
+        self.lock().registry.list(namespace, after, limit, None)
+    }
+
+    /// Peers that list a content.
+    pub(crate) fn providers(&self, namespace: &Namespace, key: &ContentKey) -> Vec<PeerId> {
+        let now = self.0.clock.now();
+        self.lock().registry.providers(now, namespace, key, None)
     }
 
     /// A new connection of a peer.

@@ -10,6 +10,7 @@ const options: OpenOptions = {
   store: false,
   storageLimit: 1e9,
   iceServers: [{ urls: 'stun:stun.example' }],
+  iceTransportPolicy: 'relay',
   syncInterval: 10_000,
   replicate: { match: { type: 'image/', keywords: ['fish'] }, budget: 1e9 },
   signal: AbortSignal.timeout(5_000),

@@ -29,7 +29,7 @@ for (const name of BROWSERS) {
     const refused = await tab.evaluate(() => Promise.all([
       { rendezvous: 'ftp://shoal.example' }, { rendezvous: 'https://user@shoal.example' }, { rendezvous: 'https://' },
       { namespace: 7 }, { secret: 7 }, { secret: 'short' }, { namespace: 'reef', secret: 'A'.repeat(43) }, { store: true }, { store: '' }, { worker: 'yes' }, { syncInterval: 0 }, { syncInterval: '1' },
-      { uploadLimit: -1 }, { downloadLimit: '1' }, { uploadSlots: 0 }, { storageLimit: 0 }, { storageLimit: '1 GB' }, { iceServers: 'stun:x' }, { iceServers: [{}] }, { iceServers: [null] }, { iceServers: [{ urls: [] }] },
+      { uploadLimit: -1 }, { downloadLimit: '1' }, { uploadSlots: 0 }, { storageLimit: 0 }, { storageLimit: '1 GB' }, { iceServers: 'stun:x' }, { iceTransportPolicy: 'some' }, { iceServers: [{}] }, { iceServers: [null] }, { iceServers: [{ urls: [] }] },
       { iceServers: [{ urls: 'http://x' }] }, { iceServers: [{ urls: ['stun:x', 'x'] }] }, { iceServers: [{ urls: 'turn:x' }] },
       { iceServers: [{ urls: 'turns:x', username: 'u' }] }, { replicate: 'all' }, { replicate: {} }, { replicate: { budget: 1, match: 'all' } },
       { replicate: { budget: 1, match: { keywords: 'a' } } }, { signal: 'now' }, null,
@@ -96,15 +96,15 @@ for (const name of BROWSERS) {
     }, options);
     const host = new URL(site.url).host;
     assert.deepEqual(await attached({}), {
-      rendezvous: `ws://${host}/v1/socket`, namespace: 'public', replicate: null, uploadLimit: null,
+      rendezvous: `ws://${host}/v1/socket`, namespace: 'public', iceTransportPolicy: 'all', replicate: null, uploadLimit: null,
       downloadLimit: null, uploadSlots: null, storageLimit: null, store: 'shoal',
     });
-    const { rendezvous, iceServers, replicate, uploadLimit, downloadLimit, uploadSlots, store } = await attached({
-      rendezvous: 'https://shoal.example', iceServers: [{ urls: 'turn:a', username: 'u', credential: 'c' }],
+    const { rendezvous, iceServers, iceTransportPolicy, replicate, uploadLimit, downloadLimit, uploadSlots, store } = await attached({
+      rendezvous: 'https://shoal.example', iceServers: [{ urls: 'turn:a', username: 'u', credential: 'c' }], iceTransportPolicy: 'relay',
       replicate: { budget: 5, match: { type: 'image/' } }, uploadLimit: 100, downloadLimit: 200, uploadSlots: 3, store: 'other',
     });
-    assert.deepEqual({ rendezvous, iceServers, replicate, uploadLimit, downloadLimit, uploadSlots, store }, {
-      rendezvous: 'wss://shoal.example/v1/socket', iceServers: [{ urls: ['turn:a'], username: 'u', credential: 'c' }],
+    assert.deepEqual({ rendezvous, iceServers, iceTransportPolicy, replicate, uploadLimit, downloadLimit, uploadSlots, store }, {
+      rendezvous: 'wss://shoal.example/v1/socket', iceServers: [{ urls: ['turn:a'], username: 'u', credential: 'c' }], iceTransportPolicy: 'relay',
       replicate: { budget: 5, match: { type: 'image/' } }, uploadLimit: 100, downloadLimit: 200, uploadSlots: 3, store: 'other',
     });
     assert.equal((await attached({ rendezvous: 'wss://shoal.example/deep/socket?x=1' })).rendezvous, 'wss://shoal.example/deep/socket?x=1');

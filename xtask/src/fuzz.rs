@@ -122,7 +122,7 @@ fn finds_the_planted_crash(host: &str) -> Result<()> {
 }
 
 /// A target as a command. What it learns stays in `target/fuzz/corpus`; inputs worth
-/// keeping for good are in `fuzz/seeds`.
+/// keeping for good are in `fuzz/seeds`, and samples of messages in `protocol/golden`.
 fn target(host: &str, name: &str, seconds: u32) -> Result<Command> {
     let folder = paths::target().join("fuzz");
     let (corpus, found) = (
@@ -144,9 +144,11 @@ fn target(host: &str, name: &str, seconds: u32) -> Result<Command> {
     command
         .args(["-timeout=10", "-rss_limit_mb=2048", "-max_len=131072"])
         .arg(corpus);
-    let seeds = paths::root().join("fuzz/seeds").join(name);
-    if seeds.exists() {
-        command.arg(seeds);
+    for seeds in ["fuzz/seeds", "protocol/golden"] {
+        let seeds = paths::root().join(seeds).join(name);
+        if seeds.exists() {
+            command.arg(seeds);
+        }
     }
     Ok(command)
 }

@@ -167,7 +167,8 @@ pub struct Package {
     there: bool,
 }
 
-/// The browsers of the tests, the font without which emoji are boxes, and what makes a video.
+/// The browsers of the tests, the font without which emoji are boxes, what makes a video, and
+/// the TURN server.
 pub fn browsers() -> Vec<Package> {
     let emoji = Path::new("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf");
     vec![
@@ -186,6 +187,10 @@ pub fn browsers() -> Vec<Package> {
         Package {
             name: "ffmpeg",
             there: on_path(&["ffmpeg"]),
+        },
+        Package {
+            name: "coturn",
+            there: on_path(&["turnserver"]),
         },
     ]
 }

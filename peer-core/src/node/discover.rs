@@ -5,7 +5,7 @@
 use super::{Node, Op};
 use crate::{
     catalogs::{Received, catalog_messages, pieces},
-    io::{Code, Error, Event, PeerState},
+    io::{Code, Error, Event, Output, PeerState},
 };
 use shoal_protocol::{
     catalog::{CatalogError, PageText},
@@ -99,10 +99,16 @@ impl Node {
         }
     }
 
-    pub(super) fn joined(&mut self, now: Timestamp, ice_servers: Vec<IceServer>) {
-        if self.fixed_ice_servers.is_none() {
-            self.ice_servers = ice_servers;
+    /// The rendezvous names ICE servers; links that are up use them when they restart.
+    pub(super) fn ice_servers_named(&mut self, servers: Vec<IceServer>) {
+        if self.has_own_ice_servers || self.ice_servers == servers {
+            return;
         }
+        self.ice_servers = servers.clone();
+        self.outputs.push_back(Output::IceServers(servers));
+    }
+
+    pub(super) fn joined(&mut self, now: Timestamp) {
         self.advertise();
         self.links.signals_pass(now);
         self.search_anew(now);

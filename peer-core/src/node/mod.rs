@@ -154,7 +154,8 @@ pub struct Node {
     namespace: Namespace,
     sync_interval: Duration,
     replicate: Option<Replicate>,
-    fixed_ice_servers: Option<Vec<IceServer>>,
+    /// Whether they are the application's, which the rendezvous does not change.
+    has_own_ice_servers: bool,
     ice_servers: Vec<IceServer>,
     random: Random,
 
@@ -229,8 +230,8 @@ impl Node {
             peer,
             sync_interval: config.sync_interval,
             replicate: config.replicate,
-            ice_servers: config.ice_servers.clone().unwrap_or_default(),
-            fixed_ice_servers: config.ice_servers,
+            has_own_ice_servers: config.ice_servers.is_some(),
+            ice_servers: config.ice_servers.unwrap_or_default(),
             session,
             links: Links::new(peer, membership, random.fork()),
             own_catalog: OwnCatalog::new(peer, namespace.clone(), epoch),
@@ -448,7 +449,8 @@ impl Node {
                 self.state = state;
                 self.event(Event::State { state });
             }
-            Action::Joined { ice_servers } => self.joined(now, ice_servers),
+            Action::Joined => self.joined(now),
+            Action::Ice(servers) => self.ice_servers_named(servers),
             Action::View(view) => self.view_replaced(now, view),
             Action::Peers { add, drop } => self.view_changed(now, add, drop),
             Action::Signal(signed) => self.take_signal(now, &signed, None),

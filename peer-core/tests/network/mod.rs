@@ -18,7 +18,7 @@ use shoal_protocol::{
     id::{LinkId, PeerId, Signature},
     membership::Membership,
     namespace::Namespace,
-    rendezvous::PeerMessage,
+    rendezvous::{IceServer, PeerMessage},
     signal::{Description, Fingerprint, Setup},
     signed::Signed,
     time::Timestamp,
@@ -85,6 +85,9 @@ pub struct Peer {
     /// Changes, drops or adds to what this peer sends.
     pub tamper: Option<Box<dyn FnMut(Frame) -> Vec<Frame>>>,
     pub events: Vec<Event>,
+    /// ICE servers it had links that were open use, and those with which it opened each link.
+    pub ice_servers: Vec<Vec<IceServer>>,
+    pub opened_with: Vec<Vec<IceServer>>,
     pub answers: BTreeMap<CallId, Result<Answer, Error>>,
     /// Chunk bytes this peer sent, by receiver.
     pub sent: BTreeMap<usize, u64>,
@@ -316,6 +319,8 @@ impl Network {
             down_free: self.now,
             tamper: None,
             events: Vec::new(),
+            ice_servers: Vec::new(),
+            opened_with: Vec::new(),
             answers: BTreeMap::new(),
             sent: BTreeMap::new(),
             control_waited: Duration::ZERO,
@@ -742,7 +747,13 @@ impl Network {
                 self.rendezvous.close(index);
                 self.pump_rendezvous();
             }
-            Output::OpenLink { link, role, .. } => {
+            Output::IceServers(servers) => self.peers[index].ice_servers.push(servers),
+            Output::OpenLink {
+                link,
+                role,
+                ice_servers,
+            } => {
+                self.peers[index].opened_with.push(ice_servers);
                 let mut bytes = [0; 32];
                 self.random.fill_bytes(&mut bytes);
                 let end = End {

@@ -7,7 +7,8 @@ use shoal_protocol::{
     id::{Hash, LinkId, Nonce, PeerId, ResumeToken},
     namespace::Namespace,
     rendezvous::{
-        ErrorCode, Join, MAX_VIEW, PeerMessage, PeerSummary, ReceiptStatus, ServerMessage,
+        ErrorCode, IceServer, Join, MAX_VIEW, PeerMessage, PeerSummary, ReceiptStatus,
+        ServerMessage,
     },
     seal::{SealContext, SealKey, SealSecret},
     signal::{Fingerprint, Opened, Signal, SignalBody, description_hash},
@@ -38,6 +39,8 @@ pub struct Rendezvous {
     keys: BTreeMap<(LinkId, PeerId), SealKey>,
     /// Hashes of offers as they were passed on, and as they were sent.
     offers: BTreeMap<Hash, Hash>,
+    /// What joined peers are told to use.
+    pub ice_servers: Vec<IceServer>,
     /// Every signal that passed, for tests that send them again.
     pub passed: Vec<(PeerId, Signed)>,
     /// Every message that came, for tests that look what a server can know.
@@ -63,10 +66,21 @@ impl Rendezvous {
             secret: SealSecret::new([8; 32]),
             keys: BTreeMap::new(),
             offers: BTreeMap::new(),
+            ice_servers: Vec::new(),
             passed: Vec::new(),
             heard: Vec::new(),
             namespaces: BTreeMap::new(),
             lets_anybody_in: false,
+        }
+    }
+
+    /// Tells everybody to use other ICE servers.
+    pub fn rename_ice_servers(&mut self, ice_servers: Vec<IceServer>) {
+        self.ice_servers = ice_servers.clone();
+        let joined: Vec<usize> = self.joined.keys().copied().collect();
+        for index in joined {
+            let ice_servers = ice_servers.clone();
+            self.send(index, &ServerMessage::Ice { ice_servers });
         }
     }
 
@@ -200,7 +214,7 @@ impl Rendezvous {
                         lease: 60_000,
                         resume,
                         resumed: false,
-                        ice_servers: Vec::new(),
+                        ice_servers: self.ice_servers.clone(),
                         view,
                     },
                 );
@@ -286,7 +300,7 @@ impl Rendezvous {
                 }
             }
             PeerMessage::Leave {} => self.close(index),
-            PeerMessage::Presence { .. } | PeerMessage::Pong {} => {}
+            PeerMessage::List { .. } | PeerMessage::Presence { .. } | PeerMessage::Pong {} => {}
         }
     }
 

@@ -3,7 +3,10 @@
 use super::SessionId;
 use rand_core::Rng;
 use shoal_protocol::{content::ContentKey, id::PeerId, sorted::SortedSet};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
 
 /// The members of a namespace.
 #[derive(Debug, Default)]
@@ -34,6 +37,17 @@ impl Members {
         if let Some(moved) = self.list.get(at) {
             self.place.insert(*moved, at);
         }
+    }
+
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Members in the order of their ids, from the first after this one.
+    pub fn after(&self, peer: Option<PeerId>) -> impl Iterator<Item = (&PeerId, SessionId)> {
+        let start = peer.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = self.by_peer.range((start, Bound::Unbounded));
+        range.map(|(peer, session)| (peer, *session))
     }
 
     pub fn is_empty(&self) -> bool {

@@ -20,18 +20,28 @@
 //!
 //! **Views.** A peer is shown at most [`MAX_VIEW`] others. While a namespace is smaller,
 //! everybody is shown everybody; in a crowded one, a random choice made at the join, refilled
-//! when one of them goes. A peer tells its watchers alone of its changes, so a change costs
-//! about a view of messages, however large the namespace.
+//! when one of them goes, and changed a little at every heartbeat. A peer tells its watchers
+//! alone of its changes, so a change costs about a view of messages, however large the
+//! namespace. Who wants to know everybody asks for the list, page by page.
+//!
+//! **One connection each.** A peer that joins anew is believed: its older connection ends with
+//! `superseded`, and is told to stay away for a lease, so that two holders of one identity
+//! take turns and do not throw each other out without end.
 
 mod catalogs;
+#[cfg(test)]
+mod crowd;
+mod ice;
+mod listing;
 mod members;
 mod session;
 #[cfg(test)]
 mod tests;
 
 use crate::check::{AddressedSignal, Fault, Request, VerifiedJoin, VerifiedPresence};
-use crate::limits::Limits;
+use crate::{limits::Limits, turn::Turn};
 use catalogs::Reading;
+pub use listing::Page;
 use members::Members;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -113,6 +123,7 @@ pub struct Registry {
     server: PeerId,
     limits: Limits,
     ice_servers: Vec<IceServer>,
+    turn: Option<Turn>,
     rng: ChaCha20Rng,
     connections: BTreeMap<ConnectionId, Connection>,
     /// In boxes, since a tree that grows at its end is half empty.
@@ -138,6 +149,7 @@ impl Registry {
             server,
             limits,
             ice_servers,
+            turn: None,
             rng: ChaCha20Rng::from_seed(seed),
             connections: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -148,6 +160,12 @@ impl Registry {
             last_id: 0,
             closing: false,
         }
+    }
+
+    /// Gives each peer an account at a TURN server, beside the ICE servers of all.
+    pub fn with_turn(mut self, turn: Option<Turn>) -> Self {
+        self.turn = turn;
+        self
     }
 
     /// A connection was opened. Its challenge waits; the nonce in it is for its checker.
@@ -342,6 +360,7 @@ impl Registry {
             Request::Pong => self.pong(now, id),
             Request::Catalog { head, pages } => self.catalog(connection, id, head, &pages),
             Request::Get { peer, since } => self.get(connection, id, Reading::new(peer, since)),
+            Request::List { after, limit } => self.send_listing(connection, id, after, limit),
             Request::Find { key } => self.find(now, connection, id, key),
             Request::Signal { id: number, signal } => self.signal(id, number, signal),
             Request::RefusedSignal { id: number } => {
@@ -395,11 +414,12 @@ impl Registry {
         session.connection = Some(connection);
         session.token = token;
         self.arm(id, now + self.limits.heartbeat);
+        let ice_servers = self.ice_servers_for(now, id);
         let joined = ServerMessage::Joined {
-            lease: u64::try_from(self.limits.lease.as_millis()).unwrap_or(u64::MAX),
+            lease: millis(self.limits.lease),
             resume: token,
             resumed,
-            ice_servers: self.ice_servers.clone(),
+            ice_servers,
             // Who resumes has a view, and hears what changed in it.
             view: if resumed { Vec::new() } else { self.view(id) },
         };
@@ -466,13 +486,13 @@ impl Registry {
         if let Some(old) = self.connections.get_mut(&connection) {
             old.session = None;
         }
-        self.refuse(
-            connection,
-            Fault::new(
-                ErrorCode::Superseded,
-                "the same peer has joined again on another connection",
-            ),
-        );
+        let superseded = ServerMessage::Error {
+            code: ErrorCode::Superseded,
+            message: "the same peer has joined again on another connection".into(),
+            retry_after: Some(millis(self.limits.lease)),
+        };
+        self.reply(connection, superseded);
+        self.close(connection);
     }
 
     /// The session's connection is lost; its lease begins.
@@ -566,6 +586,8 @@ impl Registry {
         let next = (now + self.limits.heartbeat).min(overdue.unwrap_or(now));
         self.arm(id, next);
         self.reply(connection, ServerMessage::Ping {});
+        self.renew_ice(now, id, connection);
+        self.refresh_view(id);
     }
 
     fn pong(&mut self, now: Timestamp, id: SessionId) {
@@ -627,6 +649,20 @@ impl Registry {
             }
         }
         ServerMessage::Peers { add, drop }
+    }
+
+    fn send_listing(
+        &mut self,
+        connection: ConnectionId,
+        id: SessionId,
+        after: Option<PeerId>,
+        limit: Option<u16>,
+    ) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let Page { peers, next } = self.list(&session.namespace, after, limit, Some(session.peer));
+        self.reply(connection, ServerMessage::Listing { peers, next });
     }
 
     fn tell_watchers(&mut self, id: SessionId) {
@@ -730,34 +766,11 @@ impl Registry {
     }
 
     fn find(&mut self, now: Timestamp, connection: ConnectionId, id: SessionId, key: ContentKey) {
-        let members = self
-            .sessions
-            .get(&id)
-            .and_then(|session| self.namespaces.get(&session.namespace));
-        let mut peers = Vec::new();
-        let mut seen = 0;
-        for provider in members
-            .into_iter()
-            .flat_map(|members| members.providers(&key))
-        {
-            let Some(session) = self.sessions.get(&provider) else {
-                continue;
-            };
-            let catalog = session.catalog.as_ref();
-            if provider == id || !catalog.is_some_and(|held| held.is_valid(now.unix_millis())) {
-                continue;
-            }
-            // Reservoir sampling (Vitter's algorithm R, 1985).
-            seen += 1;
-            if peers.len() < self.limits.providers {
-                peers.push(session.peer);
-            } else {
-                let at = members::below(seen, &mut self.rng);
-                if let Some(place) = peers.get_mut(at) {
-                    *place = session.peer;
-                }
-            }
-        }
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let (peer, namespace) = (session.peer, session.namespace.clone());
+        let peers = self.providers(now, &namespace, &key, Some(peer));
         self.reply(connection, ServerMessage::Providers { key, peers });
     }
 }
@@ -887,6 +900,10 @@ impl Registry {
         self.rng.fill_bytes(&mut bytes);
         bytes
     }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn summary(session: &Session) -> PeerSummary {

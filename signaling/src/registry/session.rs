@@ -32,6 +32,8 @@ pub(super) struct Session {
     pub receipts: VecDeque<Receipt>,
     pub news: News,
     pub readings: VecDeque<Reading>,
+    /// When its TURN account is to be renewed, if it has one.
+    pub renew_ice: Option<Timestamp>,
     /// When its next heartbeat is due, or, while it is away, when its lease ends.
     pub deadline: Option<Timestamp>,
     /// When pings that are not answered yet were due, oldest first.
@@ -69,6 +71,7 @@ impl Session {
             receipts: VecDeque::new(),
             news: News::default(),
             readings: VecDeque::new(),
+            renew_ice: None,
             deadline: None,
             pings: VecDeque::new(),
         }

@@ -32,6 +32,7 @@ struct Client {
     receipts: BTreeMap<u64, ReceiptStatus>,
     catalog: u64,
     errors: Vec<ErrorCode>,
+    ice_servers: Vec<IceServer>,
 }
 
 impl Client {
@@ -72,6 +73,7 @@ impl World {
             receipts: BTreeMap::new(),
             catalog: 0,
             errors: Vec::new(),
+            ice_servers: Vec::new(),
         };
         let ice = Vec::new();
         Self {
@@ -192,8 +194,10 @@ impl World {
                 resume,
                 resumed,
                 view,
+                ice_servers,
                 ..
             } => {
+                client.ice_servers = ice_servers;
                 client.joined = true;
                 client.token = Some(resume);
                 assert!(!resumed || view.is_empty());
@@ -222,6 +226,7 @@ impl World {
                 let before = client.receipts.insert(id, status);
                 assert!(before.is_none_or(|before| before == status));
             }
+            ServerMessage::Ice { ice_servers } => client.ice_servers = ice_servers,
             ServerMessage::Ping {} => self.send(n, PeerMessage::Pong {}),
             ServerMessage::Error { code, .. } => client.errors.push(code),
             _ => {}
@@ -544,6 +549,71 @@ fn a_receipt_is_for_the_session_that_sent_the_signal() {
     world.settle();
     assert!(world.clients[0].receipts.is_empty(), "numbers start again");
     assert!(world.clients[1].heard.contains_key(&world.id(0)));
+}
+
+#[test]
+fn two_holders_of_an_identity_take_turns() {
+    let limits = Limits::default();
+    let mut world = World::new(1, limits.clone());
+    world.join(0, false);
+    world.settle();
+    let older = world.clients[0].connection.as_ref().unwrap().0;
+    world.join(0, false);
+    let Transmit::Message(ServerMessage::Error {
+        code, retry_after, ..
+    }) = world.registry.poll_transmit(older)
+    else {
+        panic!("no error");
+    };
+    assert_eq!(code, ErrorCode::Superseded);
+    assert_eq!(retry_after, Some(limits.lease.as_millis() as u64));
+    assert_eq!(world.registry.poll_transmit(older), Transmit::Close);
+    world.settle();
+    assert!(world.clients[0].joined, "the newer one stays");
+}
+
+#[test]
+fn turn_accounts_are_renewed_before_they_end() {
+    let limits = Limits::default();
+    let mut world = World::new(2, limits.clone());
+    let urls = vec!["turn:turn.example".parse().unwrap()];
+    let lifetime = limits.heartbeat * 8;
+    let turn = Turn::new(urls, "secret", lifetime);
+    world.registry =
+        Registry::new(server(), limits.clone(), Vec::new(), [3; 32]).with_turn(Some(turn));
+    world.join(0, false);
+    world.join(1, false);
+    world.settle();
+    let expiry = |account: &IceServer| -> u64 {
+        let user = account.username.as_ref().unwrap();
+        let (expiry, _) = user.split_once(':').unwrap();
+        expiry.parse().unwrap()
+    };
+    let mut accounts: Vec<IceServer> = world.clients[0].ice_servers.clone();
+    for _ in 0..32 {
+        world.advance(limits.heartbeat);
+        world.settle();
+        let account = world.clients[0].ice_servers[0].clone();
+        let left = expiry(&account) - world.now.unix_millis().0 / 1000;
+        assert!(left >= lifetime.as_secs() / 2, "{left} s are left");
+        if accounts.last() != Some(&account) {
+            accounts.push(account);
+        }
+    }
+    assert_eq!(accounts.len(), 9, "each half of a lifetime");
+    let names = |n: usize| {
+        let user = world.clients[n].ice_servers[0].username.as_ref().unwrap();
+        user.ends_with(&format!(":{}", world.id(n)))
+    };
+    assert!(names(0) && names(1), "each has its own");
+
+    // Who comes back gets a new one at once.
+    world.cut(0, 0);
+    world.advance(limits.lease / 2);
+    world.join(0, true);
+    world.settle();
+    let left = expiry(&world.clients[0].ice_servers[0]) - world.now.unix_millis().0 / 1000;
+    assert_eq!(left, lifetime.as_secs());
 }
 
 #[test]

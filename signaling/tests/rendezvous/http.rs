@@ -15,7 +15,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn body(&self) -> &str {
+    pub fn body(&self) -> &str {
         str::from_utf8(&self.bytes).unwrap()
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing sleeps to wait: a client waits for the message that must come, or asks something
 //! else and knows by the answer that all before has been handled.
 
+mod api;
 mod catalogs;
 #[cfg(feature = "embed")]
 mod files;

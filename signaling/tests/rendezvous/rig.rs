@@ -69,6 +69,7 @@ impl Server {
                 username: None,
                 credential: None,
             }],
+            turn: None,
             allowed_origins: Vec::new(),
             limits: Limits::default(),
         };
@@ -419,6 +420,13 @@ impl Client {
         match self.receive().await {
             ServerMessage::Peers { add, drop } => (add, drop),
             other => panic!("expected peers, got {other:?}"),
+        }
+    }
+
+    pub async fn listing(&mut self) -> (Vec<PeerSummary>, Option<PeerId>) {
+        match self.receive().await {
+            ServerMessage::Listing { peers, next } => (peers, next),
+            other => panic!("expected a listing, got {other:?}"),
         }
     }
 

@@ -33,6 +33,7 @@ impl Server {
             identity: Identity::from_seed([9; 32]).id(),
             seed: [1; 32],
             ice_servers: Vec::new(),
+            turn: None,
             allowed_origins: Vec::new(),
             limits: Limits::default(),
         });
