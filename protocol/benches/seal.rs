@@ -4,6 +4,7 @@
 //!     cargo bench -p shoal-protocol --bench seal -- BODIES
 
 #![allow(clippy::print_stdout)]
+#![expect(clippy::disallowed_methods, reason = "a benchmark is what has a clock")]
 
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use rand_chacha::{ChaCha12Rng, rand_core::SeedableRng};
@@ -20,8 +21,8 @@ use shoal_protocol::{
 use std::{hint::black_box, time::Instant};
 
 fn main() {
-    let numbers = std::env::args().filter_map(|arg| arg.parse().ok());
-    let bodies: u32 = numbers.last().unwrap_or(1000);
+    let mut numbers = std::env::args().filter_map(|arg| arg.parse().ok());
+    let bodies: u32 = numbers.next().unwrap_or(1000);
     for body in opened() {
         sizes(&body);
     }

@@ -101,7 +101,7 @@ pub fn take_up(t: &Transaction, notes: Vec<[JsValue; 4]>) -> Result<u32> {
             continue;
         };
         let proof: Uint8Array = proof.unchecked_into();
-        let is_proven = Proof::from_bytes(content, &proof.to_vec())
+        let is_proven = Proof::from_bytes(content, proof.to_vec())
             .is_ok_and(|proof| proof.size() == record.size);
         if !is_proven || !record.complete || offsets.length() != record.size.chunks() {
             continue;

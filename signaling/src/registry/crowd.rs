@@ -83,6 +83,7 @@ impl Crowd {
             peer,
             payload,
             sig: Signature(sig),
+            member: None,
         };
         self.places.insert(connection, self.members.len());
         self.members.push(Member {
@@ -191,13 +192,6 @@ fn what_is_sent_grows_with_the_crowd_and_not_with_its_square() {
     let [small, middle, large] = sent;
     let per_peer =
         |(sent, _): (usize, usize), size: usize| sent as f64 / size as f64 / WATCHED.as_secs_f64();
-    for (size, sent) in sizes.into_iter().zip(sent) {
-        // In the log of a test that fails.
-        println!(
-            "{size} peers: {sent:?}, {:.2} messages a second each",
-            per_peer(sent, size)
-        );
-    }
     // Linear: twice. To everybody: four times.
     for (less, more) in [(small, middle), (middle, large)] {
         for (less, more) in [(less.0, more.0), (less.1, more.1)] {
