@@ -81,7 +81,7 @@ pub(crate) const SOURCES_WANTED: usize = 8;
 
 /// How long what is in a channel may take to leave it: control messages wait behind it. Some
 /// less than the 50 ms they may wait, since rates waver.
-pub(crate) const CHANNEL_AHEAD: Duration = Duration::from_millis(40);
+pub(crate) const CHANNEL_AHEAD: Duration = Duration::from_millis(36);
 /// What may wait in a channel of which nothing is known: the first flight of TCP (RFC 6928).
 pub(crate) const WATER_START: usize = 16 * 1024;
 /// How long a channel is measured. Guess: a few packets at 50 kB/s.

@@ -2,7 +2,7 @@
 //! the peers that send for several of them.
 
 use super::{fetches::Fetches, requests::Requests};
-use crate::{allowance::Allowance, policy, random::Random};
+use crate::{allowance::Allowance, policy, random::Random, source::Source};
 use shoal_protocol::{
     content::{CHUNK_SIZE, ContentKey},
     id::PeerId,
@@ -148,12 +148,14 @@ impl Schedule {
             return;
         }
         self.next_shares = Some(now + policy::SHARE_INTERVAL);
+        // One that owes nothing at the moment, between two answers, has its share all the same.
+        let works = |source: &Source| source.in_flight > 0 || source.rate.get(now) > 0.0;
         // What comes from each peer for all fetches, their weights, and its fastest answer.
         let mut peers: SortedMap<PeerId, (f64, f64, Duration)> = SortedMap::new();
         for fetch in fetches.look_at_all() {
             let weight = fetch.terms.priority.weight();
             let sources = fetch.sources.iter();
-            for (&peer, source) in sources.filter(|(_, source)| source.in_flight > 0) {
+            for (&peer, source) in sources.filter(|(_, source)| works(source)) {
                 let unknown = (0.0, 0.0, Duration::MAX);
                 let (rate, weights, fastest) = peers.entry(peer).or_insert(unknown);
                 *rate += source.rate.get(now);
@@ -164,7 +166,7 @@ impl Schedule {
         for fetch in fetches.look_at_all() {
             let weight = fetch.terms.priority.weight();
             for (peer, source) in &mut fetch.sources {
-                let share = peers.get(peer).filter(|_| source.in_flight > 0);
+                let share = peers.get(peer).filter(|_| works(source));
                 let share = share.filter(|(_, weights, _)| *weights > weight);
                 let known = share.filter(|(.., fastest)| *fastest < Duration::MAX);
                 let known =
