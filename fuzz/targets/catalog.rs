@@ -40,7 +40,12 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     };
     let payload = head.to_payload();
     let sig = Signature(key.sign(&CatalogHead::KIND.message(&payload)).to_bytes());
-    let signed = Signed { peer, payload, sig, member: None };
+    let signed = Signed {
+        peer,
+        payload,
+        sig,
+        member: None,
+    };
     let Ok(head) = SignedHead::open(signed, peer, &Namespace::default(), NOW) else {
         return;
     };

@@ -28,7 +28,9 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
             assert_eq!(opened, "null");
         }
     }
-    let sealed = secret.key().seal(text, context, &mut ChaCha12Rng::from_seed([5; 32]));
+    let sealed = secret
+        .key()
+        .seal(text, context, &mut ChaCha12Rng::from_seed([5; 32]));
     let sealed = sealed.expect("the key is one");
     assert_eq!(secret.open(&sealed, context).as_deref(), Ok(text));
     let signal = |body| Signal {

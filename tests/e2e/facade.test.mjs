@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { BROWSERS, launch } from '../rig/browsers.mjs';
-import { openFacade, startFacadeSite } from '../rig/facade.mjs';
+import { modulesIn, openFacade, startFacadeSite } from '../rig/facade.mjs';
 
 const suite = { after };
 const site = await startFacadeSite({ until: suite });
@@ -455,14 +455,7 @@ for (const name of BROWSERS) {
   });
 
   test(`${name}: a package from elsewhere is told its server`, async (t) => {
-    const moved = await startFacadeSite({ until: t });
-    const elsewhere = await startFacadeSite({
-      pages: Object.fromEntries(await Promise.all(
-        ['index', 'errors', 'peer', 'transfer', 'connection', 'options', 'tab', 'host', 'broker', 'engine', 'files', 'port', 'sdp', 'storage', 'worker', 'shoal_peer']
-          .map(async (module) => [`/assets/${module}.js`, await (await fetch(`${moved.url}/shoal/${module}.js`)).text()]),
-      )),
-      until: t,
-    });
+    const elsewhere = await startFacadeSite({ pages: await modulesIn('/assets'), until: t });
     const tab = await open(t, { url: elsewhere.url });
     const { error } = await tab.evaluate(async () => outcome((await import('/assets/index.js')).Peer.open()));
     assert.equal(error.code, 'invalid-argument');

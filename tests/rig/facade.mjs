@@ -63,18 +63,19 @@ const SCRIPT = `
   rig();
 `;
 
-/** Serves page and modules; \`pages\` adds more, or replaces what is there. */
-export async function startFacadeSite({ pages = {}, ...options } = {}) {
+/** The modules and the engine's stand-in, by their address in a folder of a site. */
+export async function modulesIn(place) {
   const folder = path.join(root, 'peer-wasm/js');
-  const modules = {};
+  const modules = { [`${place}/shoal_peer.js`]: await readFile(path.join(root, 'tests/stand-in/engine.js'), 'utf8') };
   for (const name of await readdir(folder)) {
-    if (name.endsWith('.js')) modules[`/shoal/${name}`] = await readFile(path.join(folder, name), 'utf8');
+    if (name.endsWith('.js')) modules[`${place}/${name}`] = await readFile(path.join(folder, name), 'utf8');
   }
-  const engine = await readFile(path.join(root, 'tests/stand-in/engine.js'), 'utf8');
-  return startSite({
-    pages: { '/': PAGE, '/page.js': SCRIPT, ...modules, '/shoal/shoal_peer.js': engine, ...pages },
-    ...options,
-  });
+  return modules;
+}
+
+/** Serves page and modules; `pages` adds more, or replaces what is there. */
+export async function startFacadeSite({ pages = {}, ...options } = {}) {
+  return startSite({ pages: { '/': PAGE, '/page.js': SCRIPT, ...await modulesIn('/shoal'), ...pages }, ...options });
 }
 
 /** Opens the page; `beside` another tab: sharing its storage and its engine. */
