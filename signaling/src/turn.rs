@@ -137,7 +137,7 @@ impl FromStr for TurnUrl {
 #[derive(Debug, clap::Args)]
 pub struct TurnArguments {
     /// TURN server that takes accounts that end (coturn with use-auth-secret), repeatable:
-    /// turn:HOST[:PORT][?transport=udp|tcp] or turns:…. Each peer gets accounts of its own.
+    /// `turn:HOST[:PORT][?transport=udp|tcp]` or `turns:…`. Each peer gets accounts of its own.
     #[arg(long, value_name = "URL")]
     pub turn_url: Vec<TurnUrl>,
 
