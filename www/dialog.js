@@ -2,6 +2,9 @@
 
 import { byId, element, fill } from './element.js';
 
+/** Answers the question that was asked last, if that has no answer yet. */
+let decline = () => {};
+
 /**
  * @param {object} question
  * @param {string} question.title
@@ -13,7 +16,15 @@ import { byId, element, fill } from './element.js';
  */
 export function ask({ title, body, yes, no = 'Cancel', grave = false }) {
   const dialog = /** @type {HTMLDialogElement} */ (byId('dialog'));
+  // A dialog that was closed says so a moment later: the next question may be asked by then.
+  decline();
   return new Promise((resolve) => {
+    const over = new AbortController();
+    const answer = (/** @type {boolean} */ isYes) => {
+      over.abort();
+      resolve(isYes);
+    };
+    decline = () => answer(false);
     fill(dialog, element('form', { method: 'dialog', class: 'dialog-form' },
       element('h2', { id: 'dialog-title' }, title),
       element('div', { class: 'dialog-body' }, ...body),
@@ -22,9 +33,10 @@ export function ask({ title, body, yes, no = 'Cancel', grave = false }) {
         no !== null && element('button', { class: 'button', value: 'no', autofocus: grave }, no))));
     dialog.returnValue = 'no';
     dialog.addEventListener('close', () => {
+      if (dialog.open) return;
       fill(dialog);
-      resolve(dialog.returnValue === 'yes');
-    }, { once: true });
+      answer(dialog.returnValue === 'yes');
+    }, { signal: over.signal });
     dialog.showModal();
   });
 }
