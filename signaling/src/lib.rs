@@ -10,6 +10,7 @@
 //! routes and the accept loop, `api` what people and tools may ask over HTTP, `files` what is
 //! served from the binary. [`turn`] makes accounts for peers that need a TURN server.
 
+pub mod address;
 mod api;
 pub mod check;
 pub mod clock;
@@ -20,6 +21,8 @@ pub mod identity;
 pub mod limits;
 pub mod registry;
 pub mod server;
+pub mod setting;
+pub mod settings;
 mod socket;
 pub mod state;
 pub mod tls;

@@ -61,11 +61,9 @@ use std::{
     time::Duration,
 };
 
-/// When to come back after this server closes: a guess at how long it takes to start.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// By how much that time is spread for each connection, so that not all come back at once.
-/// Guess: 2,000 joins a second.
-const RETRY_SPREAD: Duration = Duration::from_micros(500);
+/// Nobody is told to stay away for longer, however many are to return. Guess; peers take no
+/// longer time either.
+const LONGEST_RETURN: Duration = Duration::from_secs(600);
 
 /// A connection, from its first byte to its last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -893,10 +891,16 @@ impl Registry {
         self.timers.insert((at, Timer::Session(id)));
     }
 
+    /// When to come back (ms): not all at once.
     fn retry_after(&mut self) -> u64 {
-        let connections = u32::try_from(self.connections.len()).unwrap_or(u32::MAX);
-        let spread = RETRY_AFTER.max(RETRY_SPREAD * connections).as_millis() as usize;
-        RETRY_AFTER.as_millis() as u64 + members::below(spread, &mut self.rng) as u64
+        let least = self.limits.retry_after;
+        let all = self.connections.len() as f64 / self.limits.returns_per_second;
+        let spread = Duration::try_from_secs_f64(all)
+            .unwrap_or(LONGEST_RETURN)
+            .clamp(least, LONGEST_RETURN.max(least));
+        let spread = usize::try_from(spread.as_millis()).unwrap_or(usize::MAX);
+        let least = u64::try_from(least.as_millis()).unwrap_or(u64::MAX);
+        least.saturating_add(members::below(spread, &mut self.rng) as u64)
     }
 
     fn random<const N: usize>(&mut self) -> [u8; N] {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::check::Checker;
+use crate::{check::Checker, turn::Secret};
 use ed25519_dalek::{Signer, SigningKey};
 use proptest::prelude::*;
 use shoal_protocol::{
@@ -578,7 +578,7 @@ fn turn_accounts_are_renewed_before_they_end() {
     let mut world = World::new(2, limits.clone());
     let urls = vec!["turn:turn.example".parse().unwrap()];
     let lifetime = limits.heartbeat * 8;
-    let turn = Turn::new(urls, "secret", lifetime);
+    let turn = Turn::new(urls, Secret::new("secret"), lifetime);
     world.registry =
         Registry::new(server(), limits.clone(), Vec::new(), [3; 32]).with_turn(Some(turn));
     world.join(0, false);

@@ -15,4 +15,5 @@ mod process;
 mod relay;
 mod resume;
 mod rig;
+mod settings;
 mod tls;
