@@ -61,13 +61,17 @@ limits! {
     /// Most connections of peers at once.
     connections: usize = 20_000, COUNT, "connections", "connections",
         from "Guess: 10 KiB each, and what a process may open.";
-    /// Of these, connections of one address.
+    /// Connections beyond these that are told when to come back before they are closed; more
+    /// are refused over HTTP, of which pages hear nothing but that it failed.
+    farewells: usize = 1_000, COUNT, "farewells", "connections",
+        from "Guess: a twentieth of `connections`.";
+    /// Of `connections`, those of one address.
     connections_per_address: usize = 512, COUNT, "connections-per-address", "connections",
         from "Guess: everybody in a large building.";
     /// Most HTTP connections at once, those that are not yet a WebSocket included.
     http_connections: usize = 4_096, COUNT, "http-connections", "connections",
         from "Guess: 16 KiB each.";
-    /// Of these, connections of one address.
+    /// Of these, those of one address.
     http_connections_per_address: usize = 256, COUNT,
         "http-connections-per-address", "connections",
         from "Guess: 40 browsers of 6 connections that load the page at the same time.";

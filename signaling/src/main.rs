@@ -4,8 +4,8 @@ use anyhow::{Context, Result};
 use shoal_signaling::{
     AppState, Config,
     identity::Identity,
-    run,
-    settings::{self, LogFormat, Settings},
+    run, run_metrics,
+    settings::{self, LogFormat, MetricsListen, Settings},
     tls::Tls,
 };
 use std::{
@@ -47,6 +47,14 @@ async fn serve(settings: Settings) -> Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}", settings.listen))?;
     let address = listener.local_addr()?;
+    let metrics = match &settings.metrics_listen {
+        MetricsListen::At(place) => Some(
+            TcpListener::bind(place)
+                .await
+                .with_context(|| format!("cannot listen on {place}"))?,
+        ),
+        MetricsListen::Main | MetricsListen::Nowhere => None,
+    };
     let tls = match (&settings.tls_cert, &settings.tls_key) {
         (Some(certificate), Some(key)) => Some(Tls::load(certificate, key)?),
         _ => None,
@@ -60,6 +68,8 @@ async fn serve(settings: Settings) -> Result<()> {
         seed: random()?,
         ice_servers: settings.ice_servers(address.ip().is_loopback()),
         turn: settings.turn()?,
+        proxies: settings.proxies(),
+        metrics: settings.metrics_listen == MetricsListen::Main,
         allowed_origins: settings.allowed_origins,
         limits: settings.limits,
     });
@@ -72,6 +82,10 @@ async fn serve(settings: Settings) -> Result<()> {
         .and_then(|()| out.flush())
         .context("cannot write to standard output")?;
     tracing::info!(identity = %identity.id(), "ready");
+    if let Some(metrics) = metrics {
+        tracing::info!(address = %metrics.local_addr()?, "serving metrics");
+        tokio::spawn(run_metrics(metrics, state.clone()));
+    }
     run(listener, tls, state, ended).await;
     Ok(())
 }

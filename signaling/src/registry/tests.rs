@@ -18,6 +18,10 @@ fn server() -> PeerId {
     PeerId::from_public_key([5; 32])
 }
 
+fn address(n: u32) -> Address {
+    Address::new(std::net::Ipv4Addr::from_bits(n).into(), 64)
+}
+
 /// A client as it should be, with a wire that loses what is on it when it breaks.
 struct Client {
     key: SigningKey,
@@ -89,7 +93,7 @@ impl World {
 
     /// Connects and joins; an earlier connection of the client is forgotten, not closed.
     fn join(&mut self, n: usize, resume: bool) {
-        let (connection, nonce) = self.registry.handle_connect(self.now);
+        let (connection, nonce) = self.registry.handle_connect(self.now, address(0));
         let client = &mut self.clients[n];
         client.connection = Some((connection, Checker::new(server(), nonce)));
         client.wire.clear();
@@ -166,7 +170,7 @@ impl World {
             return false;
         };
         for at in 0..count {
-            match self.registry.poll_transmit(connection) {
+            match self.registry.poll_transmit(self.now, connection) {
                 Transmit::Message(message) => self.clients[n].wire.push_back(message),
                 Transmit::Idle => return at > 0,
                 Transmit::Close => {
@@ -485,10 +489,13 @@ fn a_silent_peer_is_away_and_gone_after_its_lease() {
     assert!(!world.registry.connections[&silent].closing);
     world.advance(Duration::from_millis(1));
     let mut last = Vec::new();
-    while let Transmit::Message(message) = world.registry.poll_transmit(silent) {
+    while let Transmit::Message(message) = world.registry.poll_transmit(world.now, silent) {
         last.push(message);
     }
-    assert_eq!(world.registry.poll_transmit(silent), Transmit::Close);
+    assert_eq!(
+        world.registry.poll_transmit(world.now, silent),
+        Transmit::Close
+    );
     assert_eq!(last, [ServerMessage::Ping {}, ServerMessage::Ping {}]);
     world.cut(1, 0);
     assert!(
@@ -623,17 +630,20 @@ fn too_many_connections_are_told_when_to_come_back() {
         ..Limits::default()
     };
     let mut world = World::new(0, limits);
-    world.registry.handle_connect(START);
-    let (second, _) = world.registry.handle_connect(START);
+    world.registry.handle_connect(START, address(0));
+    let (second, _) = world.registry.handle_connect(START, address(0));
     let Transmit::Message(ServerMessage::Error {
         code, retry_after, ..
-    }) = world.registry.poll_transmit(second)
+    }) = world.registry.poll_transmit(world.now, second)
     else {
         panic!("no error");
     };
     assert_eq!(code, ErrorCode::Limit);
     assert!(retry_after.is_some_and(|wait| wait >= 500));
-    assert_eq!(world.registry.poll_transmit(second), Transmit::Close);
+    assert_eq!(
+        world.registry.poll_transmit(world.now, second),
+        Transmit::Close
+    );
 }
 
 #[test]
@@ -658,14 +668,17 @@ fn new_peers_are_refused_where_too_many_are_away() {
 #[test]
 fn who_never_joins_is_sent_away() {
     let mut world = World::new(0, Limits::default());
-    let (idle, _) = world.registry.handle_connect(START);
+    let (idle, _) = world.registry.handle_connect(START, address(0));
     world.advance(Duration::from_secs(11));
-    world.registry.poll_transmit(idle);
+    world.registry.poll_transmit(world.now, idle);
     assert!(matches!(
-        world.registry.poll_transmit(idle),
+        world.registry.poll_transmit(world.now, idle),
         Transmit::Message(ServerMessage::Error { .. })
     ));
-    assert_eq!(world.registry.poll_transmit(idle), Transmit::Close);
+    assert_eq!(
+        world.registry.poll_transmit(world.now, idle),
+        Transmit::Close
+    );
 }
 
 #[test]

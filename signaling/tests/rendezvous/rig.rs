@@ -19,7 +19,9 @@ use shoal_protocol::{
     signed::{Payload, Signed},
     time::UnixMillis,
 };
-use shoal_signaling::{AppState, Config, identity::Identity, limits::Limits, run};
+use shoal_signaling::{
+    AppState, Config, address::Proxies, identity::Identity, limits::Limits, run,
+};
 use std::{
     net::SocketAddr,
     sync::Arc,
@@ -71,6 +73,8 @@ impl Server {
             }],
             turn: None,
             allowed_origins: Vec::new(),
+            proxies: Proxies::default(),
+            metrics: true,
             limits: Limits::default(),
         };
         change(&mut config);

@@ -273,7 +273,7 @@ proptest! {
         let limit = &LIMITS[at];
         let mut limits = Settings::default().limits;
         let (before, text) = (limits.clone(), number.to_string());
-        if (limit.read)(&mut limits, &[text.clone()]).is_ok() {
+        if (limit.read)(&mut limits, std::slice::from_ref(&text)).is_ok() {
             let shown = (limit.show)(&limits).unwrap().to_string();
             prop_assert_eq!(&shown, &text, "{}", limit.key);
         } else {
