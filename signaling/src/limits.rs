@@ -147,7 +147,8 @@ limits! {
     /// For how long the place of a peer that is away is kept.
     lease: Duration = seconds(60), SPAN, "lease-seconds", "seconds",
         from "Guess: a change of network, a laptop's lid; and a signal is good for no longer.";
-    /// A socket must take something within this time, or its reader is too slow.
+    /// A socket must take a message within this time, and of an HTTP answer some, or its reader is
+    /// too slow.
     write_timeout: Duration = seconds(10), SPAN, "write-timeout-seconds", "seconds",
         from "Guess: the longest message at 128 kbit/s.";
     /// For how long a connection that is to be closed may take for it.
@@ -168,12 +169,12 @@ limits! {
     /// Refused messages after which a connection is closed.
     faults: u32 = 16, 1..=1_000_000, "faults", "messages",
         from "Guess: no honest peer has any.";
-    /// Signals waiting for one peer to acknowledge them.
+    /// Signals waiting for one peer to acknowledge them; the receipt for one more is `full`.
     queued_signals: usize = 256, COUNT, "queued-signals", "signals",
         from "Guess: 20 negotiations of 12.";
     /// Of these, signals of one sender, so that nobody fills another's queue alone.
     queued_per_sender: usize = 64, COUNT, "queued-per-sender", "signals", from "Guess.";
-    /// Bytes of signals waiting for one peer.
+    /// Bytes of signals waiting for one peer; beyond, the receipt is `full`.
     queued_signal_bytes: usize = 256 * 1024, BYTES, "queued-signal-bytes", "bytes",
         from "Guess: `queued-signals` of 1 KiB.";
     /// Receipts waiting for one peer; the oldest is forgotten first.
@@ -184,7 +185,7 @@ limits! {
     /// Peers of a full view that make room for others at each heartbeat, where there are others.
     view_refresh: usize = 1, 0..=1_000, "view-refresh", "peers",
         from "Guess: a view is another after 25 minutes, for one short message a heartbeat.";
-    /// Answers waiting for one connection.
+    /// Answers waiting for one connection, which is closed beyond that.
     replies: usize = 64, COUNT, "replies", "messages",
         from "Guess: the server stops reading long before.";
     /// Catalogs one peer may be waiting for.
@@ -193,7 +194,7 @@ limits! {
     /// Entries of one peer's catalog.
     catalog_entries: usize = MAX_ENTRIES, 1..=MAX_ENTRIES, "catalog-entries", "entries",
         from "The protocol's.";
-    /// Bytes of one peer's catalog.
+    /// Bytes of one peer's catalog; a larger one is refused with `catalog`.
     catalog_bytes: usize = 4 * 1024 * 1024, BYTES, "catalog-bytes", "bytes",
         from "Guess: `catalog-entries` of 400 bytes.";
     /// Bytes of all catalogs.

@@ -252,7 +252,7 @@ impl Encoder<'_> {
     }
 
     fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) -> fmt::Result {
-        let ends = CLASSES.iter().copied().chain([f64::MAX]);
+        let ends = CLASSES.iter().copied().chain([f64::INFINITY]);
         let classes: Vec<(f64, u64)> = ends.zip(histogram.classes).collect();
         let count = histogram.classes.iter().sum();
         let mut descriptor =

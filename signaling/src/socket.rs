@@ -18,6 +18,7 @@ use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use shoal_protocol::rendezvous::{ErrorCode, MAX_MESSAGE};
+use std::io::ErrorKind;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::{
     WebSocketStream,
@@ -125,8 +126,8 @@ async fn exchange(
                 connection.handle_sent(text.len());
                 match timeout(limits.write_timeout, send(socket, text)).await {
                     Ok(Ok(())) => {}
-                    Ok(Err(_)) => return "lost",
-                    Err(_) => {
+                    Ok(Err(error)) if !timed_out(&error) => return "lost",
+                    _ => {
                         connection.handle_reached("write-timeout-seconds");
                         return "slow-reader";
                     }
@@ -208,6 +209,11 @@ async fn receive(
         sleep_until(until).await;
     }
     socket.next().await
+}
+
+/// The stream has the limit for messages too, since answers over HTTP have no other.
+fn timed_out(error: &Error) -> bool {
+    matches!(error, Error::Io(error) if error.kind() == ErrorKind::TimedOut)
 }
 
 /// What a peer is told when its frames cannot be read, if it can be told at all.

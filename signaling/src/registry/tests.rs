@@ -568,13 +568,16 @@ fn two_holders_of_an_identity_take_turns() {
     world.join(0, false);
     let Transmit::Message(ServerMessage::Error {
         code, retry_after, ..
-    }) = world.registry.poll_transmit(older)
+    }) = world.registry.poll_transmit(world.now, older)
     else {
         panic!("no error");
     };
     assert_eq!(code, ErrorCode::Superseded);
     assert_eq!(retry_after, Some(limits.lease.as_millis() as u64));
-    assert_eq!(world.registry.poll_transmit(older), Transmit::Close);
+    assert_eq!(
+        world.registry.poll_transmit(world.now, older),
+        Transmit::Close
+    );
     world.settle();
     assert!(world.clients[0].joined, "the newer one stays");
 }
