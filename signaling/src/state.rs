@@ -122,6 +122,11 @@ impl AppState {
         self.lock().registry.providers(now, namespace, key, None)
     }
 
+    /// How many sessions there are, those of peers that are away included.
+    pub(crate) fn sessions(&self) -> usize {
+        self.lock().registry.sessions()
+    }
+
     /// Why no further peers should be sent here, if so: a word, or the key of a bound.
     pub fn unready(&self) -> Option<&'static str> {
         self.lock().unready()

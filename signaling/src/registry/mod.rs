@@ -422,7 +422,12 @@ impl Registry {
         }
     }
 
-    /// How much the registry holds.
+    /// How many sessions there are, those of peers that are away included.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// How much the registry holds. Takes as long as there are sessions.
     pub fn gauges(&self) -> Gauges {
         let mut gauges = Gauges {
             connections: self.connections.len(),
