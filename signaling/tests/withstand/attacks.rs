@@ -35,14 +35,18 @@ async fn a_flood_of_joins_from_one_address() {
     let change = |config: &mut shoal_signaling::Config| {
         // The bystanders come from 127.0.0.1 too, and are here before.
         config.limits.address_joins_burst = 22;
-        config.limits.address_joins_per_second = 40.0;
+        config.limits.address_joins_per_second = 10.0;
     };
     withstand(
         change,
         async |server: &Server, bystanders: &mut Bystanders| {
             let before = reached(server, "address-joins-per-second").await;
             let (mut joined, mut refused) = (Vec::new(), 0);
-            for n in 1..60 {
+            // On a busy machine more flow back before enough are refused.
+            for n in 1..100 {
+                if refused == 10 {
+                    break;
+                }
                 let mut client = Client::connect_or_refused(server, n).await;
                 match &mut client {
                     Ok(client) => client.send_join(None).await,
@@ -57,7 +61,7 @@ async fn a_flood_of_joins_from_one_address() {
             }
             bystanders.notice_nothing().await;
             assert!(
-                joined.len() >= 15 && refused >= 10,
+                joined.len() >= 15 && refused == 10,
                 "{} {refused}",
                 joined.len()
             );
