@@ -62,7 +62,7 @@ async fn server(State(state): State<AppState>) -> Response {
             version: env!("CARGO_PKG_VERSION"),
             versions: VERSIONS,
             identity: state.config().identity,
-            peers: state.gauges().sessions,
+            peers: state.sessions(),
         },
     )
 }

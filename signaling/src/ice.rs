@@ -1,6 +1,6 @@
 //! ICE servers as an operator names them.
 
-use core::str::FromStr;
+use core::{fmt, str::FromStr};
 use shoal_protocol::rendezvous::IceServer;
 
 /// What peers get unless the operator says otherwise or the server listens on loopback,
@@ -24,6 +24,22 @@ pub enum IceArgument {
      turns:…, or none"
 )]
 pub struct InvalidIceServer;
+
+/// As it is named, passwords included.
+impl fmt::Display for IceArgument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Server(server) = self else {
+            return f.write_str("none");
+        };
+        let url = server.urls.first().map_or("", String::as_str);
+        match (url.split_once(':'), &server.username, &server.credential) {
+            (Some((scheme, place)), Some(user), Some(password)) => {
+                write!(f, "{scheme}:{user}:{password}@{place}")
+            }
+            _ => f.write_str(url),
+        }
+    }
+}
 
 impl FromStr for IceArgument {
     type Err = InvalidIceServer;
@@ -110,6 +126,16 @@ mod tests {
     #[test]
     fn servers_are_named_by_url() {
         assert_eq!("none".parse(), Ok(IceArgument::None));
+        for text in [
+            "none",
+            "stun:[::1]",
+            "turn:joe:p@ss:word@turn.example:3478?transport=tcp",
+        ] {
+            assert_eq!(
+                text.parse::<IceArgument>().map(|it| it.to_string()),
+                Ok(text.into())
+            );
+        }
         assert_eq!(DEFAULT.parse::<IceArgument>(), server(DEFAULT, None));
         assert_eq!(
             "turn:joe:p@ss:word@turn.example:3478?transport=tcp".parse::<IceArgument>(),

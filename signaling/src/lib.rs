@@ -10,20 +10,28 @@
 //! routes and the accept loop, `api` what people and tools may ask over HTTP, `files` what is
 //! served from the binary. [`turn`] makes accounts for peers that need a TURN server.
 
+pub mod accounts;
+pub mod address;
+pub mod admission;
 mod api;
 pub mod check;
 pub mod clock;
 mod coding;
+pub mod counts;
 mod files;
 pub mod ice;
 pub mod identity;
+pub mod limiter;
 pub mod limits;
+pub mod metrics;
 pub mod registry;
 pub mod server;
+pub mod setting;
+pub mod settings;
 mod socket;
 pub mod state;
 pub mod tls;
 pub mod turn;
 
-pub use server::{app, run};
+pub use server::{app, run, run_metrics};
 pub use state::{AppState, Config};

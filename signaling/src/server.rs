@@ -1,28 +1,43 @@
 //! The HTTP side: routes, and the loop that accepts connections.
 
-use crate::{api, files, socket, state::AppState, tls::Tls};
+use crate::{
+    address::Address,
+    admission::Reached,
+    api, files, metrics, socket,
+    state::{AppState, OpenHttp},
+    tls::Tls,
+};
 use axum::{
     Router,
-    http::{HeaderMap, Uri},
-    response::Response,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
     routing::get,
 };
-use hyper::server::conn::http1;
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use shoal_protocol::rendezvous;
-use std::{io, time::Duration};
+use std::{
+    io::{self, Write},
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::watch,
-    time::timeout,
+    time::{sleep, timeout},
 };
+use tokio_io_timeout::TimeoutWriter;
 
-/// A request's head must have come within this time, and the TLS handshake be over. Guess.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes a request's head may have, and an HTTP connection may buffer. Hyper's least.
 const HTTP_BUFFER: usize = 8 * 1024;
 /// How long to wait when no connection can be accepted, most likely for want of files. Guess.
@@ -30,20 +45,45 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long an answer that is under way may take when the server ends. Guess; browsers keep
 /// connections open on which they have not asked anything.
 const LAST_ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long the end of the server may take. Guess: closing all sockets, with a margin.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a connection hears that cannot even be asked what it wants.
+const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    retry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// From where a connection comes, before any header is read.
+#[derive(Clone, Copy)]
+struct Remote(IpAddr);
 
 /// All routes of the server. Timers run only under [`run`].
 pub fn app(state: AppState) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route(rendezvous::PATH, get(socket::upgrade))
         .merge(api::routes())
-        .route("/healthz", get(|| async { "ok\n" }))
         .fallback_service(get(serve_file))
+        .layer(from_fn_with_state(state.clone(), admit))
+        // What watches the server is never kept out.
+        .merge(health());
+    let routes = match state.config().metrics {
+        true => routes.route("/metrics", get(show_metrics)),
+        false => routes,
+    };
+    routes.with_state(state)
+}
+
+/// The routes for the operator alone.
+fn watching(state: AppState) -> Router {
+    health()
+        .route("/metrics", get(show_metrics))
         .with_state(state)
 }
 
-/// Serves until `shutdown` resolves, then tells the peers and ends in an orderly way.
+fn health() -> Router<AppState> {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(say_whether_ready))
+}
+
+/// Serves until `shutdown` resolves, goes on for as long as the bounds say, then tells the
+/// peers and ends in an orderly way.
 pub async fn run(
     listener: TcpListener,
     tls: Option<Tls>,
@@ -54,23 +94,35 @@ pub async fn run(
     let timers = tokio::spawn(state.clone().run_timers());
     // Every HTTP connection holds a receiver until it ends.
     let closing = watch::Sender::new(());
-    let mut shutdown = core::pin::pin!(shutdown);
-    loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    if !concerns_one_connection(&error) {
-                        tracing::warn!(%error, "cannot accept connections");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                    continue;
-                }
-            },
-            () = &mut shutdown => break,
-        };
-        let connection = serve_connection(stream, tls.clone(), app.clone(), closing.subscribe());
-        tokio::spawn(connection);
+    let accepting = async {
+        loop {
+            let (stream, from) = accept(&listener).await;
+            let Ok(open) = state.open_http(from) else {
+                tracing::debug!(%from, "no room for a connection");
+                refuse(stream);
+                continue;
+            };
+            let service = Serving {
+                app: app.clone(),
+                from,
+                state: state.clone(),
+                closing: closing.subscribe(),
+            };
+            tokio::spawn(serve_connection(stream, tls.clone(), service, open));
+        }
+    };
+    let drain = state.config().limits.drain;
+    let ended = async {
+        shutdown.await;
+        if !drain.is_zero() {
+            tracing::info!(?drain, "draining");
+            state.drain();
+            sleep(drain).await;
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = ended => {}
     }
     drop(listener);
     tracing::info!("closing");
@@ -79,31 +131,79 @@ pub async fn run(
         closing.send_replace(());
         closing.closed().await;
     };
-    if timeout(SHUTDOWN_TIMEOUT, closed).await.is_err() {
+    let within = state.config().limits.shutdown_timeout;
+    if timeout(within, closed).await.is_err() {
         tracing::warn!("some connections did not close in time");
     }
     timers.abort();
 }
 
+/// Serves `/metrics`, `/healthz` and `/readyz` alone, for as long as it is polled.
+pub async fn run_metrics(listener: TcpListener, state: AppState) {
+    let app = watching(state.clone());
+    let closing = watch::Sender::new(());
+    loop {
+        let (stream, from) = accept(&listener).await;
+        let serving = Serving {
+            app: app.clone(),
+            from,
+            state: state.clone(),
+            closing: closing.subscribe(),
+        };
+        tokio::spawn(serve_http(stream, serving));
+    }
+}
+
+async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, from)) => return (stream, from.ip()),
+            Err(error) if concerns_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Says so if that takes no time; over TLS it is no answer, and the connection just ends.
+fn refuse(stream: TcpStream) {
+    if let Ok(mut stream) = stream.into_std() {
+        let _ = stream.write(NO_ROOM);
+    }
+}
+
+/// What a connection is served, and until when.
+struct Serving {
+    app: Router,
+    from: IpAddr,
+    state: AppState,
+    closing: watch::Receiver<()>,
+}
+
 async fn serve_connection(
     stream: TcpStream,
     tls: Option<Tls>,
-    app: Router,
-    mut closing: watch::Receiver<()>,
+    mut serving: Serving,
+    open: OpenHttp,
 ) {
+    // It counts until it ends or is a WebSocket.
+    let _open = open;
     // Signals are small and waited for.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection without TCP_NODELAY");
     }
     match tls {
-        None => serve_http(stream, app, closing).await,
+        None => serve_http(stream, serving).await,
         Some(tls) => {
+            let within = serving.state.config().limits.head_timeout;
             let handshake = tokio::select! {
-                handshake = timeout(HEAD_TIMEOUT, tls.accept(stream)) => handshake,
-                _ = closing.changed() => return,
+                handshake = timeout(within, tls.accept(stream)) => handshake,
+                _ = serving.closing.changed() => return,
             };
             match handshake {
-                Ok(Ok(stream)) => serve_http(stream, app, closing).await,
+                Ok(Ok(stream)) => serve_http(stream, serving).await,
                 Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                 Err(_) => tracing::debug!("a TLS handshake took too long"),
             }
@@ -111,15 +211,30 @@ async fn serve_connection(
     }
 }
 
-async fn serve_http<S>(stream: S, app: Router, mut closing: watch::Receiver<()>)
+async fn serve_http<S>(stream: S, serving: Serving)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Send + 'static,
 {
+    let Serving {
+        app,
+        from,
+        state,
+        mut closing,
+    } = serving;
+    let limits = &state.config().limits;
+    // Who asks for much and reads nothing would hold it for ever.
+    let mut stream = TimeoutWriter::new(stream);
+    stream.set_timeout(Some(limits.write_timeout));
+    let app = TowerToHyperService::new(app);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(Remote(from));
+        app.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(limits.head_timeout)
         .max_buf_size(HTTP_BUFFER)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
+        .serve_connection(TokioIo::new(Box::pin(stream)), service)
         .with_upgrades();
     let mut connection = core::pin::pin!(connection);
     let ended = tokio::select! {
@@ -145,6 +260,60 @@ fn concerns_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
     )
+}
+
+/// Finds out who asks, and whether it may.
+async fn admit(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    let Remote(remote) = request
+        .extensions()
+        .get()
+        .copied()
+        .unwrap_or(Remote(Ipv6Addr::UNSPECIFIED.into()));
+    let config = state.config();
+    let client = config.proxies.client(remote, request.headers());
+    let address = Address::new(client, config.limits.ipv6_prefix);
+    request.extensions_mut().insert(address);
+    let upgrade = request.uri().path() == rendezvous::PATH;
+    let response = match state.admit_request(address, upgrade) {
+        Ok(()) => next.run(request).await,
+        Err(reached) => {
+            tracing::debug!(%address, limit = reached.key, "a request is refused");
+            too_much(&reached)
+        }
+    };
+    let status = response.status().as_str().to_owned();
+    let responses = &state.traffic().responses;
+    responses.get_or_create(&[("status", status)]).inc();
+    response
+}
+
+fn too_much(reached: &Reached) -> Response {
+    // Whole seconds, at least one (RFC 9110, section 10.2.3).
+    let wait = reached.wait.as_secs().saturating_add(1);
+    let status = match reached.wait {
+        Duration::ZERO => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::TOO_MANY_REQUESTS,
+    };
+    let headers = [(header::RETRY_AFTER, HeaderValue::from(wait))];
+    let words = format!("this server has as many {} as it takes\n", reached.what);
+    (status, headers, words).into_response()
+}
+
+async fn say_whether_ready(State(state): State<AppState>) -> Response {
+    match state.unready() {
+        None => "ready\n".into_response(),
+        Some(why) => {
+            let words = format!("not ready: {why}\n");
+            (StatusCode::SERVICE_UNAVAILABLE, words).into_response()
+        }
+    }
+}
+
+async fn show_metrics(State(state): State<AppState>) -> Response {
+    match metrics::render(&state) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 async fn serve_file(uri: Uri, headers: HeaderMap) -> Response {

@@ -1,6 +1,7 @@
 //! A peer's WebSocket: carries messages between it and the registry, and decides nothing.
 
 use crate::{
+    address::Address,
     check::Fault,
     limits::Limits,
     registry::Transmit,
@@ -8,7 +9,7 @@ use crate::{
 };
 use axum::{
     body::Body,
-    extract::{Request, State},
+    extract::{Extension, Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -17,7 +18,8 @@ use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use shoal_protocol::rendezvous::{ErrorCode, MAX_MESSAGE};
-use tokio::time::timeout;
+use std::io::ErrorKind;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -48,8 +50,13 @@ const MAX_WRITE_BUFFER: usize = FRAGMENT + 4 * 1024;
 type WebSocket = Box<WebSocketStream<TokioIo<Upgraded>>>;
 
 /// Answers a request for [`shoal_protocol::rendezvous::PATH`].
-pub(crate) async fn upgrade(State(state): State<AppState>, mut request: Request) -> Response {
+pub(crate) async fn upgrade(
+    State(state): State<AppState>,
+    Extension(from): Extension<Address>,
+    mut request: Request,
+) -> Response {
     if !origin_allowed(request.headers(), &state.config().allowed_origins) {
+        tracing::debug!(%from, "a page of an origin that is not allowed");
         let words = "pages of this origin may not use this server\n";
         return (StatusCode::FORBIDDEN, words).into_response();
     }
@@ -73,7 +80,7 @@ pub(crate) async fn upgrade(State(state): State<AppState>, mut request: Request)
                 let stream = TokioIo::new(upgraded);
                 let socket =
                     WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
-                serve(Box::new(socket), state).await;
+                serve(Box::new(socket), state, from).await;
             }
             Err(error) => tracing::debug!(%error, "a connection did not become a WebSocket"),
         }
@@ -90,14 +97,16 @@ fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
     allowed.is_empty() || allowed.iter().any(same)
 }
 
-async fn serve(mut socket: WebSocket, state: AppState) {
+async fn serve(mut socket: WebSocket, state: AppState, from: Address) {
     let _open = state.count_socket();
-    let mut connection = state.connect();
+    let mut connection = state.connect(from);
     let limits = &state.config().limits;
     let reason = exchange(&mut socket, &mut connection, limits).await;
     // The registry need not wait for the socket's last words.
     drop(connection);
-    tracing::debug!(reason, "a connection ends");
+    let reasons = &state.traffic().closed;
+    reasons.get_or_create(&[("reason", reason)]).inc();
+    tracing::debug!(%from, reason, "a connection ends");
     if timeout(limits.close_timeout, finish(socket)).await.is_err() {
         tracing::debug!("a connection did not close in time");
     }
@@ -111,41 +120,50 @@ async fn exchange(
 ) -> &'static str {
     loop {
         let received = match connection.poll_transmit() {
-            Transmit::Close => return "closed by the server",
+            Transmit::Close => return "by-server",
             Transmit::Message(message) => {
-                let sent = send(socket, message.to_text());
-                match timeout(limits.write_timeout, sent).await {
+                let text = message.to_text();
+                connection.handle_sent(text.len());
+                match timeout(limits.write_timeout, send(socket, text)).await {
                     Ok(Ok(())) => {}
-                    Ok(Err(_)) => return "lost while writing",
-                    Err(_) => return "its reader is too slow",
+                    Ok(Err(error)) if !timed_out(&error) => return "lost",
+                    _ => {
+                        connection.handle_reached("write-timeout-seconds");
+                        return "slow-reader";
+                    }
                 }
                 // Long answers must not keep the server from hearing the peer.
                 tokio::select! {
                     biased;
-                    received = socket.next() => received,
+                    received = receive(socket, connection.quiet_until()) => received,
                     () = ready(()) => continue,
                 }
             }
             Transmit::Idle => tokio::select! {
-                received = socket.next() => received,
+                received = receive(socket, connection.quiet_until()) => received,
                 () = connection.woken() => continue,
             },
         };
         match received {
             Some(Ok(Message::Text(text))) => connection.handle_text(&text),
-            Some(Ok(Message::Binary(_))) => connection.handle_fault(Fault::new(
-                ErrorCode::Malformed,
-                "messages are text, not binary",
-            )),
+            Some(Ok(Message::Binary(bytes))) => {
+                let words = "messages are text, not binary";
+                let fault = Fault::new(ErrorCode::Malformed, words);
+                connection.handle_fault(bytes.len(), fault);
+            }
             // The library answers pings.
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
-            Some(Ok(Message::Close(_))) | None => return "closed by the peer",
+            Some(Ok(Message::Ping(bytes) | Message::Pong(bytes))) => {
+                connection.handle_bytes(bytes.len());
+            }
+            // Reading gives none.
+            Some(Ok(Message::Frame(_))) => {}
+            Some(Ok(Message::Close(_))) | None => return "by-peer",
             Some(Err(error)) => match broken(&error) {
                 Some(fault) => {
-                    connection.handle_fault(fault);
+                    connection.handle_fault(0, fault);
                     return last_words(socket, connection, limits).await;
                 }
-                None => return "lost while reading",
+                None => return "lost",
             },
         }
     }
@@ -179,7 +197,23 @@ async fn last_words(
             break;
         }
     }
-    "sent what is no WebSocket message here"
+    "unreadable"
+}
+
+/// The next message, once it may be read.
+async fn receive(
+    socket: &mut WebSocket,
+    quiet_until: Option<Instant>,
+) -> Option<Result<Message, Error>> {
+    if let Some(until) = quiet_until {
+        sleep_until(until).await;
+    }
+    socket.next().await
+}
+
+/// The stream has the limit for messages too, since answers over HTTP have no other.
+fn timed_out(error: &Error) -> bool {
+    matches!(error, Error::Io(error) if error.kind() == ErrorKind::TimedOut)
 }
 
 /// What a peer is told when its frames cannot be read, if it can be told at all.

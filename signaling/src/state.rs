@@ -1,9 +1,12 @@
 //! What the parts of the server share: the registry, the clock, who is to be woken.
 
 use crate::{
+    address::{Address, Proxies},
+    admission::Reached,
     check::{Checker, Fault, Request},
     clock::Clock,
     limits::Limits,
+    metrics::{Snapshot, Traffic},
     registry::{ConnectionId, Gauges, Page, Registry, Transmit},
     turn::Turn,
 };
@@ -12,9 +15,13 @@ use shoal_protocol::{
 };
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 /// What a server is made of.
 #[derive(Clone, Debug)]
@@ -29,6 +36,10 @@ pub struct Config {
     pub turn: Option<Turn>,
     /// Origins whose pages may connect; empty: all. In the form browsers send.
     pub allowed_origins: Vec<String>,
+    /// Whose word on a client's address is taken.
+    pub proxies: Proxies,
+    /// Whether `/metrics` is served with everything else.
+    pub metrics: bool,
     /// Bounds.
     pub limits: Limits,
 }
@@ -41,6 +52,8 @@ pub struct AppState(Arc<Shared>);
 struct Shared {
     config: Config,
     clock: Clock,
+    started: Timestamp,
+    traffic: Traffic,
     hub: Mutex<Hub>,
     /// Raised when a timer is due earlier than the one being slept for.
     earlier: Notify,
@@ -52,6 +65,8 @@ struct Hub {
     registry: Registry,
     wakers: BTreeMap<ConnectionId, Arc<Notify>>,
     slept_for: Option<Timestamp>,
+    /// The server is about to end, but goes on for now.
+    draining: bool,
 }
 
 impl AppState {
@@ -64,13 +79,17 @@ impl AppState {
             config.seed,
         )
         .with_turn(config.turn.clone());
+        let clock = Clock::start();
         Self(Arc::new(Shared {
             config,
-            clock: Clock::start(),
+            started: clock.now(),
+            clock,
+            traffic: Traffic::default(),
             hub: Mutex::new(Hub {
                 registry,
                 wakers: BTreeMap::new(),
                 slept_for: None,
+                draining: false,
             }),
             earlier: Notify::new(),
             open_sockets: watch::Sender::new(0),
@@ -103,11 +122,58 @@ impl AppState {
         self.lock().registry.providers(now, namespace, key, None)
     }
 
+    /// How many sessions there are, those of peers that are away included.
+    pub(crate) fn sessions(&self) -> usize {
+        self.lock().registry.sessions()
+    }
+
+    /// Why no further peers should be sent here, if so: a word, or the key of a bound.
+    pub fn unready(&self) -> Option<&'static str> {
+        self.lock().unready()
+    }
+
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.0.traffic
+    }
+
+    /// What there is to tell at this moment.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let hub = self.lock();
+        Snapshot {
+            gauges: hub.registry.gauges(),
+            counts: hub.registry.counts().clone(),
+            ready: hub.unready().is_none(),
+            started: self.0.started.since(Timestamp::default()).as_secs_f64(),
+        }
+    }
+
+    /// Goes on, but tells who asks that the server is about to end.
+    pub(crate) fn drain(&self) {
+        self.lock().draining = true;
+    }
+
+    /// An HTTP connection of a client or proxy; it counts until the guard is dropped.
+    pub(crate) fn open_http(&self, from: IpAddr) -> Result<OpenHttp, Reached> {
+        let config = self.config();
+        let from =
+            (!config.proxies.trusts(from)).then(|| Address::new(from, config.limits.ipv6_prefix));
+        self.with(|hub, now| hub.registry.handle_http_opened(now, from))?;
+        Ok(OpenHttp {
+            state: self.clone(),
+            from,
+        })
+    }
+
+    /// An HTTP request; `upgrade` says that it is to become a connection of a peer.
+    pub(crate) fn admit_request(&self, from: Address, upgrade: bool) -> Result<(), Reached> {
+        self.with(|hub, now| hub.registry.handle_http_request(now, from, upgrade))
+    }
+
     /// A new connection of a peer.
-    pub(crate) fn connect(&self) -> Connection {
+    pub(crate) fn connect(&self, from: Address) -> Connection {
         let waker = Arc::new(Notify::new());
         let (id, nonce) = self.with(|hub, now| {
-            let (id, nonce) = hub.registry.handle_connect(now);
+            let (id, nonce) = hub.registry.handle_connect(now, from);
             hub.wakers.insert(id, waker.clone());
             (id, nonce)
         });
@@ -116,6 +182,7 @@ impl AppState {
             id,
             checker: Checker::new(self.config().identity, nonce),
             waker,
+            quiet_until: None,
         }
     }
 
@@ -176,6 +243,28 @@ impl AppState {
     }
 }
 
+impl Hub {
+    fn unready(&self) -> Option<&'static str> {
+        match self.draining {
+            true => Some("draining"),
+            false => self.registry.unready(),
+        }
+    }
+}
+
+/// An HTTP connection that is not closed yet.
+pub(crate) struct OpenHttp {
+    state: AppState,
+    from: Option<Address>,
+}
+
+impl Drop for OpenHttp {
+    fn drop(&mut self) {
+        self.state
+            .with(|hub, now| hub.registry.handle_http_closed(now, self.from));
+    }
+}
+
 /// A socket that is not closed yet.
 pub(crate) struct OpenSocket(AppState);
 
@@ -191,31 +280,65 @@ pub(crate) struct Connection {
     id: ConnectionId,
     checker: Checker,
     waker: Arc<Notify>,
+    /// Until then nothing is read: it sends more than it may.
+    quiet_until: Option<Instant>,
 }
 
 impl Connection {
+    /// Something came that says nothing.
+    pub fn handle_bytes(&mut self, bytes: usize) {
+        self.handle(bytes, None);
+    }
+
+    /// A message of so many bytes is to be sent.
+    pub fn handle_sent(&self, bytes: usize) {
+        let traffic = &self.state.0.traffic;
+        traffic.sent.inc();
+        traffic.sent_bytes.inc_by(bytes as u64);
+    }
+
+    /// When to read on.
+    pub fn quiet_until(&self) -> Option<Instant> {
+        self.quiet_until
+    }
+
+    /// A bound of the socket was reached, by key.
+    pub fn handle_reached(&mut self, key: &'static str) {
+        self.state.with(|hub, _| hub.registry.handle_reached(key));
+    }
+
     /// A message came.
     pub fn handle_text(&mut self, text: &str) {
         // Signatures are checked before the registry is locked.
         let now = self.state.0.clock.now();
         let request = self.checker.check(now, text);
-        self.handle(request);
+        self.handle(text.len(), Some(request));
     }
 
     /// Something came that is no message.
-    pub fn handle_fault(&mut self, fault: Fault) {
-        self.handle(Request::Fault(fault));
+    pub fn handle_fault(&mut self, bytes: usize, fault: Fault) {
+        self.handle(bytes, Some(Request::Fault(fault)));
     }
 
-    fn handle(&mut self, request: Request) {
+    fn handle(&mut self, bytes: usize, request: Option<Request>) {
         let id = self.id;
-        self.state
-            .with(|hub, now| hub.registry.handle_request(now, id, request));
+        let traffic = &self.state.0.traffic;
+        traffic.received.inc();
+        traffic.received_bytes.inc_by(bytes as u64);
+        let pause = self.state.with(|hub, now| {
+            let pause = hub.registry.handle_bytes(now, id, bytes);
+            if let Some(request) = request {
+                hub.registry.handle_request(now, id, request);
+            }
+            pause
+        });
+        self.quiet_until = (!pause.is_zero()).then(|| Instant::now() + pause);
     }
 
     /// What to send next.
     pub fn poll_transmit(&mut self) -> Transmit {
-        self.state.lock().registry.poll_transmit(self.id)
+        let now = self.state.0.clock.now();
+        self.state.lock().registry.poll_transmit(now, self.id)
     }
 
     /// Waits until there may be something to send.

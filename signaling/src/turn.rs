@@ -11,10 +11,12 @@ use base64ct::{Base64, Encoding};
 use core::fmt;
 use ring::hmac;
 use shoal_protocol::{id::PeerId, rendezvous::IceServer, time::Timestamp};
-use std::{fs, io, path::PathBuf, str::FromStr, time::Duration};
+use std::{fs, io, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
-/// Shortest lifetime of an account: clocks of the two servers may differ by some of it. Guess.
-const MIN_LIFETIME: Duration = Duration::from_secs(10);
+/// Lifetimes of accounts. Clocks of the two servers may differ by some of the shortest; with the
+/// longest, coturn's secret has to be a year old before its accounts are none. Guesses.
+pub const LIFETIME: RangeInclusive<Duration> =
+    Duration::from_secs(10)..=Duration::from_secs(365 * 86_400);
 /// Heartbeats in a lifetime, at least: an account is renewed at one of them, past its half.
 const HEARTBEATS: u32 = 4;
 
@@ -27,8 +29,15 @@ pub struct Turn {
 }
 
 /// A text that no log shows.
-#[derive(Clone)]
-struct Secret(Box<str>);
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<str>);
+
+impl Secret {
+    /// Keeps it, without white space around it: files end with a line's end.
+    pub fn new(text: &str) -> Self {
+        Self(text.trim().into())
+    }
+}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,15 +50,15 @@ impl fmt::Debug for Secret {
 pub enum TurnError {
     /// There are URLs and no secret.
     #[error(
-        "--turn-url needs the secret that the TURN server has as static-auth-secret: \
+        "turn-url needs the secret that the TURN server has as static-auth-secret: \
          --turn-secret-file FILE, or SHOAL_TURN_SECRET in the environment"
     )]
     NoSecret,
     /// There is a secret and no URL.
-    #[error("a TURN secret is given and no --turn-url: say where the TURN server is")]
+    #[error("a TURN secret is set and no turn-url: say where the TURN server is")]
     NoUrl,
     /// The secret is given twice.
-    #[error("the TURN secret is given twice: by --turn-secret-file and by SHOAL_TURN_SECRET")]
+    #[error("the TURN secret is given twice: as turn-secret-file and as turn-secret")]
     TwoSecrets,
     /// The secret is empty.
     #[error("the TURN secret is empty")]
@@ -64,8 +73,8 @@ pub enum TurnError {
     },
     /// Accounts would end before they are renewed.
     #[error(
-        "--turn-lifetime-seconds is too short: accounts must last {} seconds or more (four times \
-         --heartbeat-seconds, and 10)", least.as_secs_f64()
+        "turn-lifetime-seconds is too short: accounts must last {} seconds or more (four times \
+         heartbeat-seconds)", least.as_secs_f64()
     )]
     Lifetime {
         /// The shortest.
@@ -75,10 +84,10 @@ pub enum TurnError {
 
 impl Turn {
     /// Makes accounts for these URLs with this secret, good for `lifetime` each.
-    pub fn new(urls: Vec<TurnUrl>, secret: &str, lifetime: Duration) -> Self {
+    pub fn new(urls: Vec<TurnUrl>, secret: Secret, lifetime: Duration) -> Self {
         Self {
             urls: urls.into_iter().map(|url| url.0).collect(),
-            secret: Secret(secret.into()),
+            secret,
             lifetime,
         }
     }
@@ -133,84 +142,87 @@ impl FromStr for TurnUrl {
     }
 }
 
-/// The options for TURN.
-#[derive(Debug, clap::Args)]
-pub struct TurnArguments {
-    /// TURN server that takes accounts that end (coturn with use-auth-secret), repeatable:
-    /// `turn:HOST[:PORT][?transport=udp|tcp]` or `turns:…`. Each peer gets accounts of its own.
-    #[arg(long, value_name = "URL")]
-    pub turn_url: Vec<TurnUrl>,
-
-    /// File with the secret of the TURN servers, coturn's static-auth-secret; or say it in the
-    /// environment, as SHOAL_TURN_SECRET.
-    #[arg(long, value_name = "FILE")]
-    pub turn_secret_file: Option<PathBuf>,
-
-    /// For how long such an account is good; it is renewed at half of this.
-    #[arg(long, value_name = "SECONDS", default_value = "3600")]
-    pub turn_lifetime_seconds: u32,
+impl fmt::Display for TurnUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
-/// Where the secret is if it is in no file.
-pub const SECRET_VARIABLE: &str = "SHOAL_TURN_SECRET";
+/// What is set of TURN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TurnSettings {
+    /// TURN servers; empty: none.
+    pub urls: Vec<TurnUrl>,
+    /// The secret.
+    pub secret: Option<Secret>,
+    /// Or the file in which it is.
+    pub secret_file: Option<PathBuf>,
+    /// For how long an account is good.
+    pub lifetime: Duration,
+}
 
-impl TurnArguments {
-    /// What they ask for, with the secret of the environment, if there is one; checked.
-    pub fn load(
-        self,
-        from_environment: Option<String>,
-        heartbeat: Duration,
-    ) -> Result<Option<Turn>, TurnError> {
-        let secret = match (self.turn_secret_file, from_environment) {
+impl Default for TurnSettings {
+    fn default() -> Self {
+        Self {
+            urls: Vec::new(),
+            secret: None,
+            secret_file: None,
+            lifetime: Duration::from_secs(3600),
+        }
+    }
+}
+
+impl TurnSettings {
+    /// What they ask for, checked.
+    pub fn load(&self, heartbeat: Duration) -> Result<Option<Turn>, TurnError> {
+        let secret = match (&self.secret_file, &self.secret) {
             (Some(_), Some(_)) => return Err(TurnError::TwoSecrets),
-            (Some(file), None) => match fs::read_to_string(&file) {
-                Ok(secret) => Some(secret),
-                Err(error) => return Err(TurnError::File { file, error }),
+            (Some(file), None) => match fs::read_to_string(file) {
+                Ok(secret) => Some(Secret::new(&secret)),
+                Err(error) => {
+                    let file = file.clone();
+                    return Err(TurnError::File { file, error });
+                }
             },
-            (None, secret) => secret,
+            (None, secret) => secret.clone(),
         };
-        let secret = match (self.turn_url.is_empty(), secret) {
+        let secret = match (self.urls.is_empty(), secret) {
             (true, None) => return Ok(None),
             (true, Some(_)) => return Err(TurnError::NoUrl),
             (false, None) => return Err(TurnError::NoSecret),
             (false, Some(secret)) => secret,
         };
-        let secret = secret.trim();
-        if secret.is_empty() {
+        if secret.0.is_empty() {
             return Err(TurnError::Empty);
         }
-        let lifetime = Duration::from_secs(self.turn_lifetime_seconds.into());
-        let least = MIN_LIFETIME.max(heartbeat * HEARTBEATS);
-        if lifetime < least {
+        let least = heartbeat * HEARTBEATS;
+        if self.lifetime < least {
             return Err(TurnError::Lifetime { least });
         }
-        Ok(Some(Turn::new(self.turn_url, secret, lifetime)))
+        Ok(Some(Turn::new(self.urls.clone(), secret, self.lifetime)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
 
-    #[derive(Parser)]
-    struct Command {
-        #[command(flatten)]
-        turn: TurnArguments,
+    fn settings(urls: &[&str], secret: Option<&str>) -> TurnSettings {
+        TurnSettings {
+            urls: urls.iter().map(|url| url.parse().unwrap()).collect(),
+            secret: secret.map(Secret::new),
+            ..TurnSettings::default()
+        }
     }
 
-    fn load(line: &[&str], environment: Option<&str>) -> Result<Option<Turn>, TurnError> {
-        let line = [&["server"], line].concat();
-        let arguments = Command::parse_from(line).turn;
-        arguments.load(environment.map(Into::into), Duration::from_secs(15))
+    fn load(settings: &TurnSettings) -> Result<Option<Turn>, TurnError> {
+        settings.load(Duration::from_secs(15))
     }
 
     #[test]
     fn an_account_is_what_coturn_computes() {
-        let turn = load(
-            &["--turn-url", "turn:turn.example"],
-            Some("a secret of the operator\n"),
-        );
+        let secret = "a secret of the operator\n";
+        let turn = load(&settings(&["turn:turn.example"], Some(secret)));
         let turn = turn.unwrap().unwrap();
         let peer: PeerId = "12D3KooW9tHTtS3inCZiYykw4u5G4frbjVFqhkmJX12gSNCVeH3e"
             .parse()
@@ -227,10 +239,8 @@ mod tests {
 
     #[test]
     fn the_secret_is_never_shown() {
-        let turn = load(&["--turn-url", "turns:a"], Some("hush"))
-            .unwrap()
-            .unwrap();
-        let shown = format!("{turn:?}");
+        let settings = settings(&["turns:a"], Some("hush"));
+        let shown = format!("{settings:?} {:?}", load(&settings));
         assert!(
             shown.contains("turns:a") && !shown.contains("hush"),
             "{shown}"
@@ -239,19 +249,24 @@ mod tests {
 
     #[test]
     fn what_cannot_work_is_named() {
-        let fails = |line: &[&str], environment| load(line, environment).unwrap_err().to_string();
-        let url = ["--turn-url", "turn:a"];
-        assert!(load(&[], None).unwrap().is_none());
-        assert!(fails(&url, None).contains("--turn-secret-file"));
-        assert!(fails(&[], Some("x")).contains("--turn-url"));
-        assert!(fails(&url, Some(" \n")).contains("empty"));
-        let both = [&url[..], &["--turn-secret-file", "/nowhere"]].concat();
-        assert!(fails(&both, Some("x")).contains("twice"));
-        assert!(fails(&both, None).contains("/nowhere"));
-        let short = [&url[..], &["--turn-lifetime-seconds", "59"]].concat();
-        assert!(fails(&short, Some("x")).contains("60 seconds"));
-        let long = [&url[..], &["--turn-lifetime-seconds", "60"]].concat();
-        assert!(load(&long, Some("x")).is_ok());
+        let fails = |settings: &TurnSettings| load(settings).unwrap_err().to_string();
+        let url = &["turn:a"][..];
+        assert!(load(&settings(&[], None)).unwrap().is_none());
+        assert!(fails(&settings(url, None)).contains("--turn-secret-file"));
+        assert!(fails(&settings(&[], Some("x"))).contains("turn-url"));
+        assert!(fails(&settings(url, Some(" \n"))).contains("empty"));
+        let in_file = |secret| TurnSettings {
+            secret_file: Some("/nowhere".into()),
+            ..settings(url, secret)
+        };
+        assert!(fails(&in_file(Some("x"))).contains("twice"));
+        assert!(fails(&in_file(None)).contains("/nowhere"));
+        let lasting = |seconds| TurnSettings {
+            lifetime: Duration::from_secs(seconds),
+            ..settings(url, Some("x"))
+        };
+        assert!(fails(&lasting(59)).contains("60 seconds"));
+        assert!(load(&lasting(60)).is_ok());
     }
 
     #[test]

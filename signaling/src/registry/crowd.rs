@@ -2,13 +2,14 @@
 //! of peers, not with its square, and peers get to know others with time.
 
 use super::*;
-use crate::check::Checker;
+use crate::{address::Address, check::Checker};
 use ed25519_dalek::{Signer, SigningKey};
 use shoal_protocol::{
     id::Signature,
     rendezvous::{Join, MAX_LISTING, PeerMessage},
     signed::{Payload, Signed},
 };
+use std::net::Ipv4Addr;
 
 const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 /// For how long the crowd is watched, once it is there.
@@ -69,7 +70,10 @@ impl Crowd {
         seed[..8].copy_from_slice(&self.joined.to_le_bytes());
         let key = SigningKey::from_bytes(&seed);
         let peer = PeerId::from_public_key(key.verifying_key().to_bytes());
-        let (connection, nonce) = self.registry.handle_connect(self.now);
+        // Everybody from an address of their own.
+        let address = Ipv4Addr::from_bits(self.joined as u32).into();
+        let address = Address::new(address, 64);
+        let (connection, nonce) = self.registry.handle_connect(self.now, address);
         let server = PeerId::from_public_key([5; 32]);
         let payload = Join {
             server,
@@ -120,7 +124,8 @@ impl Crowd {
     /// What waits for sockets is sent, counted and answered.
     fn deliver(&mut self) {
         while let Some(connection) = self.registry.poll_woken() {
-            while let Transmit::Message(message) = self.registry.poll_transmit(connection) {
+            while let Transmit::Message(message) = self.registry.poll_transmit(self.now, connection)
+            {
                 let Some(&at) = self.places.get(&connection) else {
                     continue;
                 };

@@ -38,9 +38,12 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+use crate::address::Address;
+use crate::admission::{Admission, Reached};
 use crate::check::{AddressedSignal, Fault, Request, VerifiedJoin, VerifiedPresence};
+use crate::counts::Counts;
 use crate::{limits::Limits, turn::Turn};
-use catalogs::Reading;
+use catalogs::{NotTaken, Reading};
 pub use listing::Page;
 use members::Members;
 use rand_chacha::ChaCha20Rng;
@@ -61,11 +64,9 @@ use std::{
     time::Duration,
 };
 
-/// When to come back after this server closes: a guess at how long it takes to start.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// By how much that time is spread for each connection, so that not all come back at once.
-/// Guess: 2,000 joins a second.
-const RETRY_SPREAD: Duration = Duration::from_micros(500);
+/// Nobody is told to stay away for longer, however many are to return. Guess; peers take no
+/// longer time either.
+const LONGEST_RETURN: Duration = Duration::from_secs(600);
 
 /// A connection, from its first byte to its last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,20 +94,37 @@ pub enum Transmit {
 /// How many there are of what the registry holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gauges {
-    /// Connections.
+    /// Connections of peers.
     pub connections: usize,
-    /// Sessions, those of peers that are away included.
+    /// HTTP connections.
+    pub http_connections: usize,
+    /// Sessions of peers that are connected.
     pub sessions: usize,
+    /// Sessions of peers that are away.
+    pub sessions_away: usize,
     /// Namespaces.
     pub namespaces: usize,
+    /// Signals that wait to be acknowledged.
+    pub queued_signals: usize,
+    /// Their bytes.
+    pub queued_signal_bytes: usize,
+    /// Catalogs.
+    pub catalogs: usize,
     /// Bytes of catalogs.
     pub catalog_bytes: usize,
     /// Timers.
     pub timers: usize,
+    /// Addresses that are remembered.
+    pub addresses: usize,
+    /// Peers that are remembered.
+    pub peers: usize,
 }
 
 #[derive(Debug)]
 struct Connection {
+    from: Address,
+    /// Whether it was let in, and counts as one of its address.
+    admitted: bool,
     session: Option<SessionId>,
     replies: VecDeque<ServerMessage>,
     closing: bool,
@@ -136,6 +154,8 @@ pub struct Registry {
     timers: BTreeSet<(Timestamp, Timer)>,
     woken: BTreeSet<ConnectionId>,
     catalog_bytes: usize,
+    admission: Admission,
+    counts: Counts,
     last_id: u64,
     closing: bool,
 }
@@ -151,6 +171,8 @@ impl Registry {
     ) -> Self {
         Self {
             server,
+            admission: Admission::new(&limits),
+            counts: Counts::default(),
             limits,
             ice_servers,
             turn: None,
@@ -173,26 +195,39 @@ impl Registry {
     }
 
     /// A connection was opened. Its challenge waits; the nonce in it is for its checker.
-    pub fn handle_connect(&mut self, now: Timestamp) -> (ConnectionId, Nonce) {
+    pub fn handle_connect(&mut self, now: Timestamp, from: Address) -> (ConnectionId, Nonce) {
         self.last_id += 1;
         let id = ConnectionId(self.last_id);
         let nonce = Nonce(self.random());
         let mut connection = Connection {
+            from,
+            admitted: false,
             session: None,
             replies: VecDeque::new(),
             closing: false,
             faults: 0,
             deadline: None,
         };
-        if self.closing || self.connections.len() >= self.limits.connections {
-            let retry_after = self.retry_after();
-            connection.replies.push_back(if self.closing {
-                ServerMessage::Closing { retry_after }
-            } else {
-                busy("connections", retry_after)
-            });
+        let admitted = if self.closing {
+            None
+        } else {
+            Some(self.admit(now, from))
+        };
+        let refusal = match admitted {
+            None => Some(ServerMessage::Closing {
+                retry_after: self.retry_after(),
+            }),
+            Some(Ok(())) => None,
+            Some(Err(reached)) => {
+                self.counts.refused(ErrorCode::Limit);
+                Some(self.busy(reached))
+            }
+        };
+        if let Some(refusal) = refusal {
+            connection.replies.push_back(refusal);
             connection.closing = true;
         } else {
+            connection.admitted = true;
             connection.replies.push_back(ServerMessage::Challenge {
                 versions: VERSIONS.to_vec(),
                 server: self.server,
@@ -233,6 +268,9 @@ impl Registry {
             return;
         };
         self.woken.remove(&id);
+        if connection.admitted {
+            self.admission.disconnected(now, connection.from);
+        }
         if let Some(deadline) = connection.deadline {
             self.timers.remove(&(deadline, Timer::Connection(id)));
         }
@@ -241,8 +279,71 @@ impl Registry {
         }
     }
 
+    /// Something of so many bytes came on a connection. Returns how long to wait before more
+    /// is read.
+    pub fn handle_bytes(&mut self, now: Timestamp, id: ConnectionId, bytes: usize) -> Duration {
+        let Some(connection) = self.connections.get(&id) else {
+            return Duration::ZERO;
+        };
+        let from = connection.admitted.then_some(connection.from);
+        let session = connection.session.and_then(|id| self.sessions.get(&id));
+        let peer = session.map(|session| session.peer);
+        match self.admission.message(now, from, peer, bytes) {
+            Ok(()) => Duration::ZERO,
+            Err(reached) => {
+                self.counts.reached(reached.key);
+                reached.wait
+            }
+        }
+    }
+
+    /// An HTTP connection was opened, by a client or, where no address is given, a proxy.
+    /// Unless it is refused, [`Registry::handle_http_closed`] is to follow.
+    pub fn handle_http_opened(
+        &mut self,
+        now: Timestamp,
+        from: Option<Address>,
+    ) -> Result<(), Reached> {
+        let opened = self.admission.http_opened(now, from);
+        self.noted(opened)
+    }
+
+    /// An HTTP connection is closed, or has become a WebSocket.
+    pub fn handle_http_closed(&mut self, now: Timestamp, from: Option<Address>) {
+        self.admission.http_closed(now, from);
+    }
+
+    /// An HTTP request came; `upgrade` says that it is to become a connection of a peer.
+    pub fn handle_http_request(
+        &mut self,
+        now: Timestamp,
+        from: Address,
+        upgrade: bool,
+    ) -> Result<(), Reached> {
+        let requested = self.admission.request(now, from);
+        self.noted(requested)?;
+        // Those beyond `connections` hear when to come back; of these there are not too many.
+        if upgrade && self.connections.len() >= self.limits.connections + self.limits.farewells {
+            return self.noted(Err(full("farewells", "connections")));
+        }
+        Ok(())
+    }
+
+    /// A bound that the driver keeps was reached, by key.
+    pub fn handle_reached(&mut self, key: &'static str) {
+        self.counts.reached(key);
+    }
+
+    fn noted(&mut self, admitted: Result<(), Reached>) -> Result<(), Reached> {
+        if let Err(reached) = &admitted {
+            self.counts.reached(reached.key);
+        }
+        admitted
+    }
+
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.admission.handle_timeout(now);
         while let Some(&(due, timer)) = self.timers.first()
             && due <= now
         {
@@ -252,6 +353,7 @@ impl Registry {
                     if let Some(connection) = self.connections.get_mut(&id) {
                         connection.deadline = None;
                     }
+                    self.counts.reached("join-timeout-seconds");
                     let limit = self.limits.join_timeout;
                     self.refuse(
                         id,
@@ -265,7 +367,7 @@ impl Registry {
                     session.deadline = None;
                     match session.connection {
                         Some(connection) => self.heartbeat(now, id, connection),
-                        None => self.remove_session(id),
+                        None => self.remove_session(now, id),
                     }
                 }
             }
@@ -285,7 +387,8 @@ impl Registry {
 
     /// When [`Registry::handle_timeout`] is due.
     pub fn next_timeout(&self) -> Option<Timestamp> {
-        self.timers.first().map(|(due, _)| *due)
+        let own = self.timers.first().map(|(due, _)| *due);
+        own.into_iter().chain(self.admission.next_timeout()).min()
     }
 
     /// A connection for which something may wait.
@@ -294,7 +397,7 @@ impl Registry {
     }
 
     /// What to send next on a connection whose socket can take it.
-    pub fn poll_transmit(&mut self, id: ConnectionId) -> Transmit {
+    pub fn poll_transmit(&mut self, now: Timestamp, id: ConnectionId) -> Transmit {
         let Some(connection) = self.connections.get_mut(&id) else {
             return Transmit::Close;
         };
@@ -313,32 +416,80 @@ impl Registry {
         if connection.closing {
             return Transmit::Close;
         }
-        match connection.session.and_then(|id| self.next_for(id)) {
+        match connection.session.and_then(|id| self.next_for(now, id)) {
             Some(message) => Transmit::Message(message),
             None => Transmit::Idle,
         }
     }
 
-    /// How much the registry holds.
+    /// How many sessions there are, those of peers that are away included.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// How much the registry holds. Takes as long as there are sessions.
     pub fn gauges(&self) -> Gauges {
-        Gauges {
+        let mut gauges = Gauges {
             connections: self.connections.len(),
-            sessions: self.sessions.len(),
+            http_connections: self.admission.http(),
             namespaces: self.namespaces.len(),
             catalog_bytes: self.catalog_bytes,
             timers: self.timers.len(),
+            addresses: self.admission.addresses(),
+            peers: self.admission.peers(),
+            ..Gauges::default()
+        };
+        for session in self.sessions.values() {
+            match session.connection {
+                Some(_) => gauges.sessions += 1,
+                None => gauges.sessions_away += 1,
+            }
+            let (signals, bytes) = session.inbox.size();
+            gauges.queued_signals += signals;
+            gauges.queued_signal_bytes += bytes;
+            gauges.catalogs += usize::from(session.catalog.is_some());
         }
+        gauges
+    }
+
+    /// What the registry has done.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Why no further peers should be sent here, if so: the server ends, or is at a bound.
+    pub fn unready(&self) -> Option<&'static str> {
+        let limits = &self.limits;
+        let bounds = [
+            (self.closing, "closing"),
+            (self.connections.len() >= limits.connections, "connections"),
+            (self.sessions.len() >= limits.sessions, "sessions"),
+            (
+                self.catalog_bytes >= limits.all_catalog_bytes,
+                "all-catalog-bytes",
+            ),
+            (
+                self.admission.http() >= limits.http_connections,
+                "http-connections",
+            ),
+        ];
+        bounds
+            .into_iter()
+            .find_map(|(reached, key)| reached.then_some(key))
     }
 
     /// What waits for a session, the most urgent first.
-    fn next_for(&mut self, id: SessionId) -> Option<ServerMessage> {
+    fn next_for(&mut self, now: Timestamp, id: SessionId) -> Option<ServerMessage> {
         let session = self.sessions.get_mut(&id)?;
         if let Some(receipt) = session.receipts.pop_front() {
             session.news.sent_receipt(receipt, &self.limits);
             let Receipt { id, status } = receipt;
             return Some(ServerMessage::Receipt { id, status });
         }
-        if let Some((id, signed)) = session.inbox.next() {
+        if let Some((id, signed, came)) = session.inbox.next() {
+            if let Some(came) = came {
+                self.counts.relay.observe(now.since(came));
+            }
             return Some(ServerMessage::Signal { id, signed });
         }
         if session.news.take_resync() {
@@ -366,13 +517,15 @@ impl Registry {
             Request::Get { peer, since } => self.get(connection, id, Reading::new(peer, since)),
             Request::List { after, limit } => self.send_listing(connection, id, after, limit),
             Request::Find { key } => self.find(now, connection, id, key),
-            Request::Signal { id: number, signal } => self.signal(id, number, signal),
+            Request::Signal { id: number, signal } => {
+                self.signal(now, connection, id, number, signal)
+            }
             Request::RefusedSignal { id: number } => {
                 self.receipt(id, number, ReceiptStatus::Refused);
             }
             Request::Ack { id: number } => self.ack(id, number),
             Request::Leave => {
-                self.remove_session(id);
+                self.remove_session(now, id);
                 self.close(connection);
             }
             Request::Join(_) | Request::Fault(_) => {}
@@ -383,16 +536,20 @@ impl Registry {
 /// Coming and going.
 impl Registry {
     fn join(&mut self, now: Timestamp, connection: ConnectionId, join: &VerifiedJoin) {
+        let peer = join.peer();
+        if let Err(reached) = self.admission.joined(now, peer) {
+            return self.turn_away(connection, reached);
+        }
         let known = self
             .namespaces
             .get(join.namespace())
             .and_then(|members| members.session_of(&join.peer()));
+        if known.is_none()
+            && let Err(reached) = self.admit_session(now, peer)
+        {
+            return self.turn_away(connection, reached);
+        }
         let (id, resumed) = match known {
-            None if self.sessions.len() >= self.limits.sessions => {
-                let retry_after = self.retry_after();
-                self.reply(connection, busy("peers", retry_after));
-                return self.close(connection);
-            }
             None => (self.add_session(join), false),
             Some(id) => {
                 self.supersede(id);
@@ -410,6 +567,10 @@ impl Registry {
                 self.timers
                     .remove(&(deadline, Timer::Connection(connection)));
             }
+        }
+        match resumed {
+            true => self.counts.resumes += 1,
+            false => self.counts.joins += 1,
         }
         let token = ResumeToken(self.random());
         let Some(session) = self.sessions.get_mut(&id) else {
@@ -509,11 +670,12 @@ impl Registry {
         self.arm(id, now + self.limits.lease);
     }
 
-    fn remove_session(&mut self, id: SessionId) {
+    fn remove_session(&mut self, now: Timestamp, id: SessionId) {
         self.tell_watchers(id);
         let Some(mut session) = self.sessions.remove(&id) else {
             return;
         };
+        self.admission.session_removed(now, session.peer);
         if let Some(deadline) = session.deadline {
             self.timers.remove(&(deadline, Timer::Session(id)));
         }
@@ -581,6 +743,7 @@ impl Registry {
             if let Some(silent) = self.connections.get_mut(&connection) {
                 silent.session = None;
             }
+            self.counts.reached("pong-timeout-seconds");
             self.close(connection);
             self.detach(now, id);
             return;
@@ -702,12 +865,14 @@ impl Registry {
         let limit = |message: String| Fault::new(ErrorCode::Limit, message);
         let entries = self.limits.catalog_entries;
         if head.head().count as usize > entries {
+            self.counts.reached("catalog-entries");
             let fault = limit(format!("a catalog here has at most {entries} entries"));
             return self.fault(connection, fault);
         }
         let incoming =
             head.signed().payload.len() + pages.iter().map(|page| page.text.len()).sum::<usize>();
         if self.catalog_bytes + incoming > self.limits.all_catalog_bytes {
+            self.counts.reached("all-catalog-bytes");
             let fault = limit("this server holds as many catalogs as it can".into());
             return self.fault(connection, fault);
         }
@@ -730,6 +895,9 @@ impl Registry {
                 self.tell_watchers(id);
             }
             Err(refused) => {
+                if matches!(refused, NotTaken::TooLarge(_)) {
+                    self.counts.reached("catalog-bytes");
+                }
                 self.fault(
                     connection,
                     Fault::new(ErrorCode::Catalog, refused.to_string()),
@@ -744,6 +912,7 @@ impl Registry {
             return;
         };
         if session.readings.len() >= max {
+            self.counts.reached("readings");
             let message = format!("at most {max} catalogs can be asked for at once");
             return self.fault(connection, Fault::new(ErrorCode::Limit, message));
         }
@@ -781,10 +950,23 @@ impl Registry {
 
 /// Signals.
 impl Registry {
-    fn signal(&mut self, from: SessionId, number: u64, signal: AddressedSignal) {
+    fn signal(
+        &mut self,
+        now: Timestamp,
+        connection: ConnectionId,
+        from: SessionId,
+        number: u64,
+        signal: AddressedSignal,
+    ) {
         let Some(sender) = self.sessions.get(&from) else {
             return;
         };
+        let address = self.connections.get(&connection).map(|sent| sent.from);
+        let admitted = self.admission.signal(now, address, sender.peer);
+        if let Err(reached) = admitted {
+            self.counts.reached(reached.key);
+            return self.receipt(from, number, ReceiptStatus::Refused);
+        }
         let origin = Origin {
             session: from,
             incarnation: sender.incarnation,
@@ -800,10 +982,13 @@ impl Registry {
         };
         match receiver
             .inbox
-            .push(origin, signal.into_signed(), &self.limits)
+            .push(now, origin, signal.into_signed(), &self.limits)
         {
             Ok(()) => self.woken.extend(receiver.connection),
-            Err(session::Full) => self.receipt(from, number, ReceiptStatus::Full),
+            Err(session::Full(key)) => {
+                self.counts.reached(key);
+                self.receipt(from, number, ReceiptStatus::Full);
+            }
         }
     }
 
@@ -832,6 +1017,7 @@ impl Registry {
     }
 
     fn receipt(&mut self, id: SessionId, number: u64, status: ReceiptStatus) {
+        self.counts.receipt(status);
         if let Some(session) = self.sessions.get_mut(&id) {
             session.push_receipt(Receipt { id: number, status }, &self.limits);
             self.woken.extend(session.connection);
@@ -849,8 +1035,12 @@ impl Registry {
         if connection.closing {
             return;
         }
+        if let ServerMessage::Error { code, .. } = &message {
+            self.counts.refused(*code);
+        }
         connection.replies.push_back(message);
         if connection.replies.len() > self.limits.replies {
+            self.counts.reached("replies");
             connection.replies.clear();
             connection.closing = true;
         }
@@ -863,7 +1053,11 @@ impl Registry {
             return;
         };
         connection.faults += 1;
-        if connection.session.is_none() || connection.faults >= self.limits.faults {
+        let too_many = connection.faults >= self.limits.faults;
+        if too_many {
+            self.counts.reached("faults");
+        }
+        if connection.session.is_none() || too_many {
             return self.refuse(id, fault);
         }
         self.reply(id, error(fault));
@@ -873,6 +1067,40 @@ impl Registry {
     fn refuse(&mut self, id: ConnectionId, fault: Fault) {
         self.reply(id, error(fault));
         self.close(id);
+    }
+
+    /// Whether one more connection from there is let in.
+    fn admit(&mut self, now: Timestamp, from: Address) -> Result<(), Reached> {
+        if self.connections.len() >= self.limits.connections {
+            return Err(full("connections", "connections"));
+        }
+        self.admission.connected(now, from)
+    }
+
+    /// Whether one more session of this peer is let in.
+    fn admit_session(&mut self, now: Timestamp, peer: PeerId) -> Result<(), Reached> {
+        if self.sessions.len() >= self.limits.sessions {
+            return Err(full("sessions", "peers"));
+        }
+        self.admission.session_added(now, peer)
+    }
+
+    /// Says when to come back, and ends the connection.
+    fn turn_away(&mut self, id: ConnectionId, reached: Reached) {
+        let refusal = self.busy(reached);
+        self.reply(id, refusal);
+        self.close(id);
+    }
+
+    /// The error of a server that is full.
+    fn busy(&mut self, reached: Reached) -> ServerMessage {
+        self.counts.reached(reached.key);
+        let wait = u64::try_from(reached.wait.as_millis()).unwrap_or(u64::MAX);
+        ServerMessage::Error {
+            code: ErrorCode::Limit,
+            message: format!("this server has as many {} as it takes", reached.what),
+            retry_after: Some(wait.saturating_add(self.retry_after())),
+        }
     }
 
     fn close(&mut self, id: ConnectionId) {
@@ -893,10 +1121,16 @@ impl Registry {
         self.timers.insert((at, Timer::Session(id)));
     }
 
+    /// When to come back (ms): not all at once.
     fn retry_after(&mut self) -> u64 {
-        let connections = u32::try_from(self.connections.len()).unwrap_or(u32::MAX);
-        let spread = RETRY_AFTER.max(RETRY_SPREAD * connections).as_millis() as usize;
-        RETRY_AFTER.as_millis() as u64 + members::below(spread, &mut self.rng) as u64
+        let least = self.limits.retry_after;
+        let all = self.connections.len() as f64 / self.limits.returns_per_second;
+        let spread = Duration::try_from_secs_f64(all)
+            .unwrap_or(LONGEST_RETURN)
+            .clamp(least, LONGEST_RETURN.max(least));
+        let spread = usize::try_from(spread.as_millis()).unwrap_or(usize::MAX);
+        let least = u64::try_from(least.as_millis()).unwrap_or(u64::MAX);
+        least.saturating_add(members::below(spread, &mut self.rng) as u64)
     }
 
     fn random<const N: usize>(&mut self) -> [u8; N] {
@@ -917,12 +1151,12 @@ fn summary(session: &Session) -> PeerSummary {
     }
 }
 
-/// The error of a server that is full.
-fn busy(what: &str, retry_after: u64) -> ServerMessage {
-    ServerMessage::Error {
-        code: ErrorCode::Limit,
-        message: format!("this server has as many {what} as it takes"),
-        retry_after: Some(retry_after),
+/// There is no room until somebody goes.
+fn full(key: &'static str, what: &'static str) -> Reached {
+    Reached {
+        key,
+        what,
+        wait: Duration::ZERO,
     }
 }
 

@@ -113,18 +113,29 @@ struct Waiting {
     id: u64,
     origin: Origin,
     signed: Signed,
+    /// When it came, until it is sent for the first time.
+    came: Option<Timestamp>,
 }
 
 impl Inbox {
     /// Adds a signal, or says that there is no room.
-    pub fn push(&mut self, origin: Origin, signed: Signed, limits: &Limits) -> Result<(), Full> {
+    pub fn push(
+        &mut self,
+        now: Timestamp,
+        origin: Origin,
+        signed: Signed,
+        limits: &Limits,
+    ) -> Result<(), Full> {
         let of_sender = |waiting: &&Waiting| waiting.origin.session == origin.session;
         let bytes = self.bytes + signed.payload.len();
-        if self.signals.len() >= limits.queued_signals
-            || bytes > limits.queued_signal_bytes
-            || self.signals.iter().filter(of_sender).count() >= limits.queued_per_sender
-        {
-            return Err(Full);
+        if self.signals.len() >= limits.queued_signals {
+            return Err(Full("queued-signals"));
+        }
+        if bytes > limits.queued_signal_bytes {
+            return Err(Full("queued-signal-bytes"));
+        }
+        if self.signals.iter().filter(of_sender).count() >= limits.queued_per_sender {
+            return Err(Full("queued-per-sender"));
         }
         self.last_id += 1;
         self.bytes = bytes;
@@ -132,15 +143,21 @@ impl Inbox {
             id: self.last_id,
             origin,
             signed,
+            came: Some(now),
         });
         Ok(())
     }
 
-    /// The next signal to send, with its number.
-    pub fn next(&mut self) -> Option<(u64, Signed)> {
-        let waiting = self.signals.get(self.sent)?;
+    /// The next signal to send, with its number, and when it came if it was never sent.
+    pub fn next(&mut self) -> Option<(u64, Signed, Option<Timestamp>)> {
+        let waiting = self.signals.get_mut(self.sent)?;
         self.sent += 1;
-        Some((waiting.id, waiting.signed.clone()))
+        Some((waiting.id, waiting.signed.clone(), waiting.came.take()))
+    }
+
+    /// How many wait, and their bytes.
+    pub fn size(&self) -> (usize, usize) {
+        (self.signals.len(), self.bytes)
     }
 
     /// Forgets a signal that was sent and is now acknowledged.
@@ -180,9 +197,9 @@ impl Inbox {
     }
 }
 
-/// There is no room in the queue.
+/// There is no room in the queue: the key of the bound that is reached.
 #[derive(Debug)]
-pub(super) struct Full;
+pub(super) struct Full(pub &'static str);
 
 /// Changes of which a peer is still to hear.
 ///

@@ -1,5 +1,5 @@
 use super::*;
-use crate::check::Checker;
+use crate::{check::Checker, turn::Secret};
 use ed25519_dalek::{Signer, SigningKey};
 use proptest::prelude::*;
 use shoal_protocol::{
@@ -16,6 +16,10 @@ const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 
 fn server() -> PeerId {
     PeerId::from_public_key([5; 32])
+}
+
+fn address(n: u32) -> Address {
+    Address::new(std::net::Ipv4Addr::from_bits(n).into(), 64)
 }
 
 /// A client as it should be, with a wire that loses what is on it when it breaks.
@@ -89,7 +93,7 @@ impl World {
 
     /// Connects and joins; an earlier connection of the client is forgotten, not closed.
     fn join(&mut self, n: usize, resume: bool) {
-        let (connection, nonce) = self.registry.handle_connect(self.now);
+        let (connection, nonce) = self.registry.handle_connect(self.now, address(0));
         let client = &mut self.clients[n];
         client.connection = Some((connection, Checker::new(server(), nonce)));
         client.wire.clear();
@@ -166,7 +170,7 @@ impl World {
             return false;
         };
         for at in 0..count {
-            match self.registry.poll_transmit(connection) {
+            match self.registry.poll_transmit(self.now, connection) {
                 Transmit::Message(message) => self.clients[n].wire.push_back(message),
                 Transmit::Idle => return at > 0,
                 Transmit::Close => {
@@ -485,10 +489,13 @@ fn a_silent_peer_is_away_and_gone_after_its_lease() {
     assert!(!world.registry.connections[&silent].closing);
     world.advance(Duration::from_millis(1));
     let mut last = Vec::new();
-    while let Transmit::Message(message) = world.registry.poll_transmit(silent) {
+    while let Transmit::Message(message) = world.registry.poll_transmit(world.now, silent) {
         last.push(message);
     }
-    assert_eq!(world.registry.poll_transmit(silent), Transmit::Close);
+    assert_eq!(
+        world.registry.poll_transmit(world.now, silent),
+        Transmit::Close
+    );
     assert_eq!(last, [ServerMessage::Ping {}, ServerMessage::Ping {}]);
     world.cut(1, 0);
     assert!(
@@ -561,13 +568,16 @@ fn two_holders_of_an_identity_take_turns() {
     world.join(0, false);
     let Transmit::Message(ServerMessage::Error {
         code, retry_after, ..
-    }) = world.registry.poll_transmit(older)
+    }) = world.registry.poll_transmit(world.now, older)
     else {
         panic!("no error");
     };
     assert_eq!(code, ErrorCode::Superseded);
     assert_eq!(retry_after, Some(limits.lease.as_millis() as u64));
-    assert_eq!(world.registry.poll_transmit(older), Transmit::Close);
+    assert_eq!(
+        world.registry.poll_transmit(world.now, older),
+        Transmit::Close
+    );
     world.settle();
     assert!(world.clients[0].joined, "the newer one stays");
 }
@@ -578,7 +588,7 @@ fn turn_accounts_are_renewed_before_they_end() {
     let mut world = World::new(2, limits.clone());
     let urls = vec!["turn:turn.example".parse().unwrap()];
     let lifetime = limits.heartbeat * 8;
-    let turn = Turn::new(urls, "secret", lifetime);
+    let turn = Turn::new(urls, Secret::new("secret"), lifetime);
     world.registry =
         Registry::new(server(), limits.clone(), Vec::new(), [3; 32]).with_turn(Some(turn));
     world.join(0, false);
@@ -623,17 +633,20 @@ fn too_many_connections_are_told_when_to_come_back() {
         ..Limits::default()
     };
     let mut world = World::new(0, limits);
-    world.registry.handle_connect(START);
-    let (second, _) = world.registry.handle_connect(START);
+    world.registry.handle_connect(START, address(0));
+    let (second, _) = world.registry.handle_connect(START, address(0));
     let Transmit::Message(ServerMessage::Error {
         code, retry_after, ..
-    }) = world.registry.poll_transmit(second)
+    }) = world.registry.poll_transmit(world.now, second)
     else {
         panic!("no error");
     };
     assert_eq!(code, ErrorCode::Limit);
     assert!(retry_after.is_some_and(|wait| wait >= 500));
-    assert_eq!(world.registry.poll_transmit(second), Transmit::Close);
+    assert_eq!(
+        world.registry.poll_transmit(world.now, second),
+        Transmit::Close
+    );
 }
 
 #[test]
@@ -658,14 +671,17 @@ fn new_peers_are_refused_where_too_many_are_away() {
 #[test]
 fn who_never_joins_is_sent_away() {
     let mut world = World::new(0, Limits::default());
-    let (idle, _) = world.registry.handle_connect(START);
+    let (idle, _) = world.registry.handle_connect(START, address(0));
     world.advance(Duration::from_secs(11));
-    world.registry.poll_transmit(idle);
+    world.registry.poll_transmit(world.now, idle);
     assert!(matches!(
-        world.registry.poll_transmit(idle),
+        world.registry.poll_transmit(world.now, idle),
         Transmit::Message(ServerMessage::Error { .. })
     ));
-    assert_eq!(world.registry.poll_transmit(idle), Transmit::Close);
+    assert_eq!(
+        world.registry.poll_transmit(world.now, idle),
+        Transmit::Close
+    );
 }
 
 #[test]

@@ -106,7 +106,13 @@ async fn who_never_reads_is_dropped_and_nobody_else_notices() {
 
 #[tokio::test]
 async fn after_all_have_gone_nothing_is_left() {
-    let server = Server::with(|config| config.limits.lease = Duration::from_millis(10)).await;
+    let server = Server::with(|config| {
+        config.limits.lease = Duration::from_millis(10);
+        // So that nothing need be remembered for long.
+        config.limits.peer_joins_per_second = 1_000.0;
+        config.limits.address_joins_per_second = 1_000.0;
+    })
+    .await;
     for _ in 0..3 {
         let mut clients = Vec::new();
         for n in 1..6 {

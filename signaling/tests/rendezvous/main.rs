@@ -10,9 +10,16 @@ mod files;
 mod http;
 mod join;
 mod limits;
+mod operating;
 mod private;
 mod process;
 mod relay;
 mod resume;
+#[allow(
+    dead_code,
+    reason = "shared with the tests of what the server withstands"
+)]
 mod rig;
+mod settings;
 mod tls;
+mod watching;

@@ -16,7 +16,7 @@ pub struct Running {
     pub line: String,
 }
 
-fn command(arguments: &[&str]) -> Command {
+pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shoal-signaling"));
     command
         .args(arguments)
@@ -97,7 +97,7 @@ async fn an_identity_lasts_if_it_has_a_file() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
-async fn fails(mut command: Command) -> String {
+pub async fn fails(mut command: Command) -> String {
     let ended = timeout(crate::rig::PATIENCE, command.output());
     let ended = ended.await.unwrap().unwrap();
     assert!(!ended.status.success());
@@ -107,7 +107,9 @@ async fn fails(mut command: Command) -> String {
 #[tokio::test]
 async fn what_cannot_be_is_said_at_the_start() {
     for (arguments, words) in [
-        (&["--listen", "nowhere"][..], "cannot listen on nowhere"),
+        (&["--listen", "nowhere"][..], "--listen"),
+        // A network for documentation (RFC 5737): no machine's own.
+        (&["--listen", "192.0.2.1:1"], "cannot listen on 192.0.2.1:1"),
         (&["--ice-server", "turn:host"], "--ice-server"),
         (&["--allow-origin", "example.org"], "--allow-origin"),
         (&["--lease-seconds", "0"], "--lease-seconds"),

@@ -1,5 +1,6 @@
 //! A server on a free port and clients that speak to it.
 
+use crate::http::ask;
 use ed25519_dalek::{Signer, SigningKey};
 use futures_util::{SinkExt, StreamExt};
 use shoal_protocol::{
@@ -19,8 +20,11 @@ use shoal_protocol::{
     signed::{Payload, Signed},
     time::UnixMillis,
 };
-use shoal_signaling::{AppState, Config, identity::Identity, limits::Limits, run};
+use shoal_signaling::{
+    AppState, Config, address::Proxies, identity::Identity, limits::Limits, run,
+};
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -71,6 +75,8 @@ impl Server {
             }],
             turn: None,
             allowed_origins: Vec::new(),
+            proxies: Proxies::default(),
+            metrics: true,
             limits: Limits::default(),
         };
         change(&mut config);
@@ -250,22 +256,40 @@ pub struct Client {
 impl Client {
     /// Connects and reads the challenge.
     pub async fn connect(server: &Server, n: u8) -> Self {
-        let mut socket = open(server).await;
-        let ServerMessage::Challenge {
-            versions,
-            server,
-            nonce,
-        } = receive(&mut socket).await.unwrap()
-        else {
-            panic!("no challenge");
-        };
-        Self {
-            key: Key::new(n),
-            server,
-            nonce,
-            versions,
-            socket,
+        match Self::connect_or_refused(server, n).await {
+            Ok(client) => client,
+            Err(refused) => panic!("no challenge: {refused:?}"),
         }
+    }
+
+    /// Connects, or says with which code and time to come back it is turned away.
+    pub async fn connect_or_refused(
+        server: &Server,
+        n: u8,
+    ) -> Result<Self, (ErrorCode, Option<u64>)> {
+        let mut socket = open(server).await;
+        match receive(&mut socket).await.unwrap() {
+            ServerMessage::Challenge {
+                versions,
+                server,
+                nonce,
+            } => Ok(Self {
+                key: Key::new(n),
+                server,
+                nonce,
+                versions,
+                socket,
+            }),
+            ServerMessage::Error {
+                code, retry_after, ..
+            } => Err((code, retry_after)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The socket alone: nobody reads it or answers on it any more.
+    pub fn into_socket(self) -> WebSocketStream<TcpStream> {
+        self.socket
     }
 
     /// Connects and joins.
@@ -478,6 +502,22 @@ impl Client {
             }
         }
     }
+}
+
+/// What `/metrics` says, by name and labels.
+pub async fn metrics(server: &Server) -> BTreeMap<String, f64> {
+    let answer = ask(server, "GET", "/metrics", "").await;
+    let kind = &answer.headers["content-type"];
+    assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"));
+    let text = String::from_utf8(answer.bytes).unwrap();
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let values = text.lines().filter(|line| !line.starts_with('#'));
+    values
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            (name.into(), value.parse().unwrap())
+        })
+        .collect()
 }
 
 /// Opens a WebSocket to a server.

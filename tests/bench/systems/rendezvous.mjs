@@ -14,10 +14,17 @@ const NODE_SERVER = fileURLToPath(new URL('node-server.mjs', import.meta.url));
 /** Milliseconds one case may take; the load generator gives up before. */
 const PATIENCE = 330_000;
 
+/** All load comes from one address and some from few peers, so what one may do is not bounded. */
+const UNBOUNDED = [
+  ...['connections-per-address', 'http-connections', 'http-connections-per-address'].map((key) => `--${key}=100000`),
+  ...['address-joins', 'address-signals', 'address-bytes', 'address-requests', 'peer-joins', 'peer-signals', 'peer-bytes']
+    .flatMap((what) => [`--${what}-per-second=1e9`, `--${what}-burst=1000000000`]),
+];
+
 /** Starts a server: `{ system, address, pid, collect(), restart(how), stop() }`. */
 export const START = {
   async shoal({ args = [] } = {}) {
-    const server = await startServer(args, { env: { RUST_LOG: 'warn' } });
+    const server = await startServer([...UNBOUNDED, ...args], { env: { RUST_LOG: 'warn' } });
     return {
       system: 'shoal',
       address: server.address,

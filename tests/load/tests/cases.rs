@@ -7,7 +7,9 @@ use shoal_load::{
     crowd::{Crowd, Target},
     system::System,
 };
-use shoal_signaling::{AppState, Config, identity::Identity, limits::Limits, run};
+use shoal_signaling::{
+    AppState, Config, address::Proxies, identity::Identity, limits::Limits, run,
+};
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -35,6 +37,8 @@ impl Server {
             ice_servers: Vec::new(),
             turn: None,
             allowed_origins: Vec::new(),
+            proxies: Proxies::default(),
+            metrics: false,
             limits: Limits::default(),
         });
         let (stop, stopped) = oneshot::channel();

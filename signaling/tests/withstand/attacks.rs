@@ -1,0 +1,451 @@
+//! One attack a test.
+
+use crate::http::ask;
+use crate::rig::{Client, Key, PATIENCE, Server, metrics, open, open_from};
+use crate::{Bystanders, heap, withstand};
+use shoal_protocol::{
+    rendezvous::{ErrorCode, Join, MAX_MESSAGE, PATH, PeerMessage, ReceiptStatus, ServerMessage},
+    signal::Signal,
+    signed::Signed,
+};
+use std::time::Duration;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+/// How often the bound with this key was reached.
+async fn reached(server: &Server, key: &str) -> f64 {
+    metrics(server).await[&format!("shoal_limits_reached_total{{limit=\"{key}\"}}")]
+}
+
+/// Reads until the server ends a connection.
+async fn ends(stream: &mut TcpStream) -> Vec<u8> {
+    let mut rest = Vec::new();
+    let read = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+    // A reset is an end too.
+    let _ = read.expect("the server lets it live");
+    rest
+}
+
+#[tokio::test]
+async fn a_flood_of_joins_from_one_address() {
+    let change = |config: &mut shoal_signaling::Config| {
+        // The bystanders come from 127.0.0.1 too, and are here before.
+        config.limits.address_joins_burst = 22;
+        config.limits.address_joins_per_second = 10.0;
+    };
+    withstand(
+        change,
+        async |server: &Server, bystanders: &mut Bystanders| {
+            let before = reached(server, "address-joins-per-second").await;
+            let (mut joined, mut refused) = (Vec::new(), 0);
+            // On a busy machine more flow back before enough are refused.
+            for n in 1..100 {
+                if refused == 10 {
+                    break;
+                }
+                let mut client = Client::connect_or_refused(server, n).await;
+                match &mut client {
+                    Ok(client) => client.send_join(None).await,
+                    Err((code, wait)) => {
+                        assert_eq!(*code, ErrorCode::Limit);
+                        assert!(wait.is_some_and(|wait| wait >= 500));
+                        refused += 1;
+                        continue;
+                    }
+                }
+                joined.extend(client.ok());
+            }
+            bystanders.notice_nothing().await;
+            assert!(
+                joined.len() >= 15 && refused == 10,
+                "{} {refused}",
+                joined.len()
+            );
+            let after = reached(server, "address-joins-per-second").await;
+            assert_eq!(after - before, f64::from(refused));
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn more_connections_than_one_address_may_have() {
+    let change = |config: &mut shoal_signaling::Config| config.limits.connections_per_address = 5;
+    withstand(
+        change,
+        async |server: &Server, bystanders: &mut Bystanders| {
+            let mut open = Vec::new();
+            for n in 1..10 {
+                match Client::connect_or_refused(server, n).await {
+                    Ok(client) => open.push(client),
+                    Err((code, wait)) => {
+                        assert_eq!(code, ErrorCode::Limit);
+                        assert!(wait.is_some());
+                    }
+                }
+            }
+            assert_eq!(open.len(), 3, "two are the bystanders'");
+            bystanders.notice_nothing().await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn forged_forwarded_headers_help_nobody() {
+    let change = |config: &mut shoal_signaling::Config| {
+        config.limits.address_requests_burst = 20;
+        config.limits.address_requests_per_second = 20.0;
+        // Health and metrics stay open to whoever watches.
+    };
+    withstand(change, async |server: &Server, _: &mut Bystanders| {
+        let mut refused = 0;
+        for n in 0..30 {
+            let forged =
+                format!("X-Forwarded-For: 203.0.113.{n}\r\nForwarded: for=203.0.113.{n}\r\n");
+            let answer = ask(server, "GET", "/v1/server", &forged).await;
+            if answer.status == 429 {
+                assert!(answer.headers["retry-after"].parse::<u64>().unwrap() >= 1);
+                refused += 1;
+            }
+        }
+        assert!(refused >= 5, "{refused}");
+        assert_eq!(server.state.gauges().addresses, 1, "all are this one");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_namespaces_of_one_peer() {
+    let change = |config: &mut shoal_signaling::Config| {
+        config.limits.sessions_per_peer = 8;
+        config.limits.lease = Duration::from_secs(30);
+        // Each time as many as the server answers in a blink; the pure registry has the rest.
+        config.limits.address_joins_burst = 100_000;
+        config.limits.peer_joins_burst = 100_000;
+    };
+    withstand(
+        change,
+        async |server: &Server, bystanders: &mut Bystanders| {
+            let mut joined = Vec::new();
+            for n in 0..40 {
+                let mut client = Client::connect(server, 1).await;
+                let mut join = client.join_payload();
+                join.namespace = format!("place-{n}").parse().unwrap();
+                let (signed, resume) = (client.key.sign(&join), None);
+                client.send(PeerMessage::Join { signed, resume }).await;
+                match client.receive().await {
+                    ServerMessage::Joined { .. } => joined.push(client),
+                    ServerMessage::Error {
+                        code,
+                        message,
+                        retry_after,
+                    } => {
+                        assert_eq!((code, retry_after.is_some()), (ErrorCode::Limit, true));
+                        assert!(message.contains("namespaces of one peer"), "{message}");
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(joined.len(), 8);
+            bystanders.notice_nothing().await;
+            for client in &mut joined {
+                client.send(PeerMessage::Leave {}).await;
+                client.closed().await;
+            }
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn pages_of_a_wrong_origin() {
+    let change = |config: &mut shoal_signaling::Config| {
+        config.allowed_origins = vec!["https://site.example".into()];
+    };
+    withstand(
+        change,
+        async |server: &Server, bystanders: &mut Bystanders| {
+            for _ in 0..20 {
+                match open_from(server, Some("https://evil.example")).await {
+                    Err(Error::Http(response)) => assert_eq!(response.status(), 403),
+                    other => panic!("{other:?}"),
+                }
+            }
+            bystanders.notice_nothing().await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn clients_that_never_read() {
+    let change = |config: &mut shoal_signaling::Config| {
+        config.limits.write_timeout = Duration::from_millis(100);
+    };
+    withstand(
+        change,
+        async |server: &Server, bystanders: &mut Bystanders| {
+            let before = reached(server, "write-timeout-seconds").await;
+            let (mut holder, _) = Client::join(server, 1).await;
+            let (head, pages) = holder.key.catalog(1, 1, 0..4_000);
+            for part in pages.chunks(5) {
+                holder.send_catalog(&head, part.to_vec()).await;
+            }
+            holder.flush().await;
+            let (mut deaf, _) = Client::join(server, 2).await;
+            let peer = holder.id();
+            // Many megabytes, and fewer requests than may wait.
+            for _ in 0..100 {
+                deaf.send(PeerMessage::Get { peer, since: None }).await;
+            }
+            let dropped =
+                async { while reached(server, "write-timeout-seconds").await <= before {} };
+            if timeout(PATIENCE, dropped).await.is_err() {
+                panic!("never dropped: {:#?}", metrics(server).await);
+            }
+            bystanders.notice_nothing().await;
+            drop(deaf);
+            holder.send(PeerMessage::Leave {}).await;
+            holder.closed().await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn slow_loris_and_half_an_upgrade() {
+    withstand(
+        |_| {},
+        async |server: &Server, bystanders: &mut Bystanders| {
+            let mut streams = Vec::new();
+            let upgrade = format!(
+                "GET {PATH} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            );
+            for part in ["", "G", "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ", &upgrade] {
+                for _ in 0..10 {
+                    let mut stream = TcpStream::connect(server.address).await.unwrap();
+                    stream.write_all(part.as_bytes()).await.unwrap();
+                    streams.push(stream);
+                }
+            }
+            bystanders.notice_nothing().await;
+            for stream in &mut streams {
+                ends(stream).await;
+            }
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn half_open_connections() {
+    let change = |config: &mut shoal_signaling::Config| {
+        config.limits.join_timeout = Duration::from_millis(150);
+        config.limits.heartbeat = Duration::from_millis(200);
+        config.limits.pong_timeout = Duration::from_millis(400);
+    };
+    withstand(
+        change,
+        async |server: &Server, bystanders: &mut Bystanders| {
+            // Some never join, some joined and answer nothing any more; none closes.
+            let mut silent = Vec::new();
+            for n in 1..6 {
+                silent.push(open(server).await);
+                let (client, _) = Client::join(server, n).await;
+                silent.push(client.into_socket());
+            }
+            let ended = async {
+                while server.state.gauges().connections > 2 {
+                    bystanders.answer_pings().await;
+                }
+            };
+            timeout(PATIENCE, ended)
+                .await
+                .expect("silence is never noticed");
+            bystanders.notice_nothing().await;
+            drop(silent);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn frames_that_are_too_large_or_no_text() {
+    withstand(
+        |_| {},
+        async |server: &Server, bystanders: &mut Bystanders| {
+            let (mut large, _) = Client::join(server, 1).await;
+            large
+                .send_raw(Message::text(" ".repeat(MAX_MESSAGE + 1)))
+                .await;
+            assert_eq!(large.error().await.0, ErrorCode::Limit);
+            large.closed().await;
+            let (mut invalid, _) = Client::join(server, 2).await;
+            invalid.send_invalid_text().await;
+            assert_eq!(invalid.error().await.0, ErrorCode::Malformed);
+            invalid.closed().await;
+            bystanders.notice_nothing().await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn signals_to_nobody_and_too_many() {
+    let change = |config: &mut shoal_signaling::Config| {
+        config.limits.peer_signals_burst = 50;
+        config.limits.peer_signals_per_second = 20.0;
+    };
+    withstand(
+        change,
+        async |server: &Server, bystanders: &mut Bystanders| {
+            let (mut one, _) = Client::join(server, 1).await;
+            let (mut gone, mut refused) = (0, 0);
+            for id in 0..80 {
+                one.send_signal(id, Key::new(99).id()).await;
+                match one.receipt().await {
+                    (of, ReceiptStatus::Gone) if of == id => gone += 1,
+                    (of, ReceiptStatus::Refused) if of == id => refused += 1,
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert!(gone >= 50 && refused >= 5, "{gone} {refused}");
+            bystanders.notice_nothing().await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn forged_and_replayed_joins_and_signals() {
+    withstand(
+        |_| {},
+        async |server: &Server, bystanders: &mut Bystanders| {
+            let (mut one, _) = Client::join(server, 1).await;
+            let forge = |join: &Join| Signed {
+                peer: Key::new(1).id(),
+                ..Key::new(2).sign(join)
+            };
+            let replayed = one.key.sign(&one.join_payload());
+            for n in 0..10 {
+                let mut client = Client::connect(server, 1).await;
+                let signed = match n % 2 {
+                    0 => forge(&client.join_payload()),
+                    _ => replayed.clone(),
+                };
+                client
+                    .send(PeerMessage::Join {
+                        signed,
+                        resume: None,
+                    })
+                    .await;
+                assert_eq!(client.error().await.0, ErrorCode::Unauthorized);
+                client.closed().await;
+            }
+            let (mut two, _) = Client::join(server, 2).await;
+            one.peers().await;
+            let (to, heard) = (two.id(), two.key.signal(one.id(), 0));
+            let sent_by_two = |signal: &Signal| Signed {
+                peer: two.id(),
+                ..Key::new(3).sign(signal)
+            };
+            for (id, signed) in [
+                (0, sent_by_two(&heard)),
+                (1, two.key.sign(&heard)),
+                (2, Key::new(3).sign(&one.key.signal(to, 0))),
+            ] {
+                one.send(PeerMessage::Signal { id, to, signed }).await;
+                assert_eq!(one.receipt().await, (id, ReceiptStatus::Refused));
+            }
+            // Under its own name a peer may sign as badly as it likes: its signal is passed on, and
+            // the receiver verifies it.
+            let badly = Signed {
+                peer: one.id(),
+                ..Key::new(3).sign(&one.key.signal(to, 0))
+            };
+            let id = 3;
+            one.send(PeerMessage::Signal {
+                id,
+                to,
+                signed: badly.clone(),
+            })
+            .await;
+            match two.receive().await {
+                ServerMessage::Signal { signed, .. } => assert_eq!(signed, badly),
+                other => panic!("{other:?}"),
+            }
+            assert!(two.flush().await.is_empty(), "of the others nothing came");
+            bystanders.notice_nothing().await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn more_bytes_than_a_peer_may_send_are_read_slowly() {
+    let change = |config: &mut shoal_signaling::Config| {
+        config.limits.peer_bytes_burst = 131_072;
+        config.limits.peer_bytes_per_second = 1_000_000.0;
+    };
+    withstand(
+        change,
+        async |server: &Server, bystanders: &mut Bystanders| {
+            let before = reached(server, "peer-bytes-per-second").await;
+            let (mut one, _) = Client::join(server, 1).await;
+            for _ in 0..4 {
+                one.send_raw(Message::text(" ".repeat(MAX_MESSAGE - 1)))
+                    .await;
+            }
+            bystanders.notice_nothing().await;
+            for _ in 0..4 {
+                assert_eq!(one.error().await.0, ErrorCode::Malformed, "late, not lost");
+            }
+            assert!(one.flush().await.is_empty());
+            assert!(reached(server, "peer-bytes-per-second").await > before);
+        },
+    )
+    .await;
+}
+
+/// Both ends are in this process, so the server's share is less than what is measured.
+#[tokio::test]
+async fn a_joined_idle_peer_costs_10_kib_or_less() {
+    let _alone = crate::ALONE.lock().await;
+    const PEERS: usize = 100;
+    let server = Server::with(|config| {
+        config.limits.heartbeat = Duration::from_millis(500);
+        config.limits.pong_timeout = PATIENCE;
+    })
+    .await;
+    // What the first needs, and others need not again.
+    let (mut first, _) = Client::join(&server, 200).await;
+    first.send(PeerMessage::Leave {}).await;
+    first.closed().await;
+    drop(first);
+    server.settles(|gauges| gauges.http_connections == 0).await;
+    let start = heap::live();
+    let mut clients = Vec::with_capacity(PEERS);
+    for n in 0..PEERS {
+        clients.push(Client::join(&server, n as u8 + 1).await.0);
+    }
+    // Each has told of a ping since all are there that it has heard of all.
+    let last = &mut clients[PEERS - 1];
+    for _ in 0..2 {
+        while last.receive_any().await != Some(ServerMessage::Ping {}) {}
+        last.send(PeerMessage::Pong {}).await;
+    }
+    let mut sockets = Vec::with_capacity(PEERS);
+    for mut client in clients {
+        client.flush().await;
+        client.flush().await;
+        sockets.push(client.into_socket().into_inner());
+    }
+    let each = (heap::live() - start) / PEERS;
+    assert_eq!(server.state.gauges().connections, PEERS);
+    assert!(each <= 10 * 1024, "{each} bytes");
+}

@@ -1,0 +1,158 @@
+//! What the server withstands.
+//!
+//! Each attack is made ten times. While it lasts two peers who have nothing to do with it go on
+//! and notice nothing. After each time all that `/metrics` counts as held is back at zero, and
+//! after the tenth the process holds as many bytes as after the second, within 5 %.
+
+mod attacks;
+mod heap;
+#[path = "../rendezvous/http.rs"]
+#[allow(dead_code, reason = "shared with the other tests of the server")]
+mod http;
+#[path = "../rendezvous/rig.rs"]
+#[allow(dead_code, reason = "shared with the other tests of the server")]
+mod rig;
+
+use rig::{Client, PATIENCE, Server, metrics};
+use shoal_protocol::rendezvous::{PeerMessage, ReceiptStatus};
+use shoal_signaling::Config;
+use std::time::Duration;
+use tokio::{sync::Mutex, time::timeout};
+
+/// Live bytes are those of the process, so one attack is made at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// How often each attack is made.
+const TIMES: usize = 10;
+
+/// Two peers who have nothing to do with it.
+pub struct Bystanders {
+    one: Client,
+    two: Client,
+    signals: u64,
+}
+
+impl Bystanders {
+    async fn join(server: &Server) -> Self {
+        let mut one = Client::connect(server, 101).await;
+        join_elsewhere(&mut one).await;
+        let mut two = Client::connect(server, 102).await;
+        join_elsewhere(&mut two).await;
+        one.peers().await;
+        Self {
+            one,
+            two,
+            signals: 0,
+        }
+    }
+
+    /// A signal goes from one to the other and is acknowledged; nothing else is heard.
+    pub async fn notice_nothing(&mut self) {
+        let id = self.signals;
+        self.signals += 1;
+        let mut signal = self.one.key.signal(self.two.id(), id as u32);
+        signal.namespace = "bystanders".parse().unwrap();
+        let (to, signed) = (self.two.id(), self.one.key.sign(&signal));
+        self.one.send(PeerMessage::Signal { id, to, signed }).await;
+        let (number, signal) = self.two.signal().await;
+        assert_eq!(u64::from(signal.n), id);
+        self.two.send(PeerMessage::Ack { id: number }).await;
+        assert_eq!(self.one.receipt().await, (id, ReceiptStatus::Delivered));
+    }
+
+    /// Hears what there is, which is nothing but pings.
+    pub async fn answer_pings(&mut self) {
+        for client in [&mut self.one, &mut self.two] {
+            assert!(client.flush().await.is_empty());
+        }
+    }
+
+    async fn leave(mut self) {
+        self.notice_nothing().await;
+        for client in [&mut self.one, &mut self.two] {
+            client.send(PeerMessage::Leave {}).await;
+        }
+        self.one.closed().await;
+        self.two.closed().await;
+    }
+}
+
+async fn join_elsewhere(client: &mut Client) {
+    let mut join = client.join_payload();
+    join.namespace = "bystanders".parse().unwrap();
+    let (signed, resume) = (client.key.sign(&join), None);
+    client.send(PeerMessage::Join { signed, resume }).await;
+    client.joined().await;
+}
+
+/// Makes an attack again and again, as the module says.
+pub async fn withstand(
+    change: impl FnOnce(&mut Config),
+    attack: impl AsyncFn(&Server, &mut Bystanders),
+) {
+    let _alone = ALONE.lock().await;
+    let server = Server::with(|config| {
+        let limits = &mut config.limits;
+        limits.lease = Duration::from_millis(20);
+        limits.head_timeout = Duration::from_millis(100);
+        limits.close_timeout = Duration::from_millis(50);
+        // So that all is forgiven soon.
+        limits.peer_joins_per_second = 1_000.0;
+        limits.address_joins_per_second = 1_000.0;
+        limits.address_requests_per_second = 10_000.0;
+        limits.peer_bytes_per_second = 1e8;
+        limits.address_bytes_per_second = 1e8;
+        limits.peer_signals_per_second = 1_000.0;
+        limits.address_signals_per_second = 1_000.0;
+        change(config);
+    })
+    .await;
+    let mut live = Vec::new();
+    for _ in 0..TIMES {
+        let mut bystanders = Bystanders::join(&server).await;
+        attack(&server, &mut bystanders).await;
+        bystanders.leave().await;
+        nothing_is_held(&server).await;
+        live.push(heap::live());
+    }
+    server.stop().await;
+    let (second, tenth) = (live[1], live[TIMES - 1]);
+    assert!(tenth * 100 <= second * 105, "{live:?}");
+}
+
+/// What the connection that asks takes itself.
+const OWN: [&str; 2] = ["shoal_http_connections", "shoal_accounts{of=\"addresses\"}"];
+
+/// Waits until all gauges are at zero, but for the connection that asks, and then without it.
+async fn nothing_is_held(server: &Server) {
+    let mut left = Vec::new();
+    let settled = async {
+        loop {
+            left = metrics(server).await.into_iter().collect();
+            left.retain(|(name, value)| {
+                is_gauge(name) && *value > f64::from(u8::from(OWN.contains(&&name[..])))
+            });
+            if left.is_empty() {
+                break;
+            }
+        }
+    };
+    if timeout(PATIENCE, settled).await.is_err() {
+        panic!("{left:?}");
+    }
+    server
+        .settles(|gauges| gauges.http_connections == 0 && gauges.addresses == 0)
+        .await;
+}
+
+/// Whether it says how much is held.
+fn is_gauge(name: &str) -> bool {
+    let name = name.split('{').next().unwrap_or(name);
+    let constant = [
+        "shoal_build_info",
+        "shoal_ready",
+        "shoal_start_time_seconds",
+    ];
+    let counts = ["_total", "_sum", "_count", "_bucket"];
+    !constant.contains(&name) && !counts.iter().any(|end| name.ends_with(end))
+}
