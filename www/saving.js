@@ -19,8 +19,9 @@ export async function save(peer, content, hasAddresses) {
   const place = await choosePlace(name);
   if (place === 'cancelled') return false;
   if (place === 'downloads' && hasAddresses) {
-    // The browser shows how far it is, and none of it sits in memory.
-    download(peer.url(content.key, { download: true }), name);
+    // The browser shows how far it is, and none of it sits in memory. The address says the name:
+    // of links with the attribute `download` Chromium asks no service worker.
+    download(peer.url(content.key, { download: true }));
     return true;
   }
   const transfer = await peer.fetch(content.key);
@@ -60,11 +61,11 @@ async function choosePlace(suggestedName) {
 
 /**
  * @param {string} url
- * @param {string} name
+ * @param {string} [name] of what has none at its address
  */
 function download(url, name) {
   const anchor = document.createElement('a');
   anchor.href = url;
-  anchor.download = name;
+  if (name !== undefined) anchor.download = name;
   anchor.click();
 }

@@ -13,7 +13,7 @@ const MIB = 1024 * 1024;
 const PAIRS = [['chromium', 'chromium'], ['firefox', 'firefox'], ['chromium', 'firefox'], ['firefox', 'chromium']];
 /** So slow that the fetch is far from its end when the way goes, and that one connection is
  *  enough for it. */
-const LINK = { delay: 5, rate: 350e3, queue: 64 * 1024, loss: 0, seed: 1 };
+const LINK = { delay: 5, rate: 250e3, queue: 64 * 1024, loss: 0, seed: 1 };
 const SIZE = 3 * MIB;
 /** How long bytes may stay away, in milliseconds: some six seconds until a browser finds out, one
  *  of patience, and the time after which SCTP tries again. Twice what was measured. */
