@@ -179,7 +179,7 @@ export const CANDIDATES = /** @type {const} */ ([
 export const PRIVATE = {
   /** Stands where the name of a public one does. */
   name: 'private to who has its link',
-  make: 'Share with few',
+  make: 'Share privately',
   makeHint: 'Opens a private namespace: only those you give its link to are in it',
   invite: 'Copy its link',
   leave: 'Leave it',

@@ -164,7 +164,7 @@ test('the page opens a private namespace, and its link lets another in', async (
   const sharer = await from.open(server.url, { context: 'profile' });
   await sharer.waitFor(() => document.querySelector('#status[data-state=online]'));
   await sharer.evaluate(() => {
-    [...document.querySelectorAll('#privacy button')].find(({ textContent }) => textContent === 'Share with few').click();
+    [...document.querySelectorAll('#privacy button')].find(({ textContent }) => textContent === 'Share privately').click();
   });
   // The page loads anew, which ends other ways to wait.
   await sharer.page.waitForFunction(() => document.querySelector('#namespace')?.textContent === 'private to who has its link'
