@@ -59,9 +59,11 @@ pub(crate) const FORMER_MAX: usize = 256;
 /// A source from which no chunk came for so long takes no place among those that are wanted.
 /// Guess: above the pauses of an honest one.
 pub(crate) const PLACE: Duration = Duration::from_secs(5);
-/// How long a proof answer may take before another source is asked instead, if there is one:
-/// it may wait behind chunks for others. Guess.
-pub(crate) const PROOF_HEDGE: Duration = Duration::from_millis(500);
+/// How long a proof answer may take before another source is asked as well, if there is one;
+/// from the third on twice as long each time. Guess: above most round trips; asking once more costs some 2 KiB.
+pub(crate) const PROOF_HEDGE: Duration = Duration::from_millis(150);
+/// Sources asked for one proof at a time.
+pub(crate) const PROOF_ASKED: usize = 3;
 /// How long a proof answer may take at all.
 pub(crate) const PROOF_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a fetch waits before it tries a full or failing store again.

@@ -67,6 +67,8 @@ pub(crate) struct Source {
     answered: Timestamp,
     /// When it last sent something new, or was first asked after being idle.
     heard: Timestamp,
+    /// When it last sent a right chunk, or was first asked after being idle.
+    busy_since: Timestamp,
     standing: Standing,
 }
 
@@ -96,6 +98,7 @@ impl Source {
             pace: Duration::ZERO,
             answered: now,
             heard: now,
+            busy_since: now,
             standing,
         }
     }
@@ -133,6 +136,7 @@ impl Source {
     pub(crate) fn asked(&mut self, now: Timestamp, chunks: usize) {
         if self.in_flight == 0 {
             self.heard = now;
+            self.busy_since = now;
         }
         self.in_flight += chunks;
     }
@@ -158,6 +162,7 @@ impl Source {
             None => pace,
         };
         self.answered = now;
+        self.busy_since = now;
         let fastest = self.fastest.map_or(took, |fastest| fastest.min(took));
         self.fastest = Some(fastest);
         let chunks = |rate: f64, fastest: Duration| {
@@ -218,6 +223,11 @@ impl Source {
     /// Whether it sends nothing new for longer than that.
     pub(crate) fn is_late(&self, now: Timestamp) -> bool {
         self.in_flight > 0 && self.heard + self.patience() <= now
+    }
+
+    /// Whether it takes longer than that for a chunk, though it may be sending.
+    pub(crate) fn is_slow(&self, now: Timestamp) -> bool {
+        self.in_flight > 0 && self.busy_since + self.patience() <= now
     }
 
     pub(crate) fn released(&mut self, chunks: usize) {

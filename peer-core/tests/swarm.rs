@@ -23,7 +23,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HONEST: Range<usize> = 0..7;
 const FAULTY: Range<usize> = 7..10;
 const FETCHER: usize = 10;
-const SEEDS: Range<u64> = 200..203;
+const SEEDS: Range<u64> = 200..206;
 
 const SIZE: usize = 6 * MIB;
 /// A round trip is 40 ms, and 65 ms pass until a chunk has left its source.
@@ -35,14 +35,12 @@ const LINE: Access = Access {
 /// A chunk that is asked for is whole after so long.
 const ANSWER: Duration = Duration::from_millis(105);
 /// A source that gives nothing is found out once: its chunks are asked of others after two of
-/// their answers, or four where its own queue was as long, and are whole one later. A turn of
-/// one answer is lost on chunks that the others still have queued.
-const LATE: Duration = Duration::from_millis(105 * 6);
-/// The second to be asked may be faulty as well, and then the third: it costs as much again.
-const LATE_TWICE: Duration = Duration::from_millis(105 * 6 * 2);
-/// Another source is asked for the proof after half a second (`policy::PROOF_HEDGE`): once for
-/// each that does not give it.
-const PROOF: Duration = Duration::from_millis(500 * 3);
+/// their answers, or 300 ms if these have given none yet (`policy::HEDGE_START`), and are whole
+/// one answer later.
+const LATE: Duration = Duration::from_millis(105 * 4);
+/// Another source is asked for the proof after 150 ms, another after as long, and the fourth
+/// after twice that (`policy::PROOF_HEDGE`).
+const PROOF: Duration = Duration::from_millis(150 * 4);
 
 /// How long the fetch takes without the fault, by seed.
 static WITHOUT: Mutex<BTreeMap<u64, Duration>> = Mutex::new(BTreeMap::new());
@@ -117,6 +115,7 @@ fn costs_at_most(
     is_blamed: bool,
     begin: impl Fn(&mut Network, ContentKey) -> Meanwhile,
 ) {
+    let mut found_out = 0;
     for seed in SEEDS {
         let without = without(seed);
         let (mut network, key, bytes) = swarm(seed);
@@ -131,9 +130,11 @@ fn costs_at_most(
         let faulty: Vec<PeerId> = FAULTY.map(|peer| network.peers[peer].id).collect();
         let blamed = blamed(&network);
         assert!(is_blamed || blamed.is_empty(), "seed {seed}: {fault}");
-        assert!(!is_blamed || blamed.iter().any(|peer| faulty.contains(peer)));
         assert!(blamed.len() <= FAULTY.len(), "each is dropped once");
+        found_out += blamed.iter().filter(|peer| faulty.contains(peer)).count();
     }
+    // Not in each: where all of them were links away, none was asked in time.
+    assert!(!is_blamed || found_out > 0, "{fault}: nobody was blamed");
 }
 
 fn nothing() -> Meanwhile {
@@ -201,7 +202,7 @@ fn a_third_that_vanishes() {
     costs_at_most("closed", 2 * ANSWER, false, |_, _| {
         at_a_third(|network, peer| network.kill(peer))
     });
-    costs_at_most("silent", LATE_TWICE, false, |_, _| {
+    costs_at_most("silent", LATE, false, |_, _| {
         at_a_third(|network, peer| network.peers[peer].fault = Fault::Silent)
     });
 }
@@ -209,7 +210,7 @@ fn a_third_that_vanishes() {
 #[test]
 fn liars() {
     // A chunk each, and all that was asked of them.
-    costs_at_most("lies", LATE_TWICE + PROOF, true, |network, _| {
+    costs_at_most("lies", LATE + PROOF, true, |network, _| {
         for peer in FAULTY {
             network.peers[peer].fault = Fault::WrongBytes;
         }
@@ -221,13 +222,13 @@ fn liars() {
 fn slow_ones() {
     for rate in [1.0, 40e3] {
         let what = format!("{rate} bytes a second");
-        costs_at_most(&what, LATE_TWICE + PROOF, false, |network, _| {
+        costs_at_most(&what, LATE + PROOF, false, |network, _| {
             for peer in FAULTY {
                 network.peers[peer].fault = Fault::Slow(rate);
             }
             nothing()
         });
-        costs_at_most(&what, LATE_TWICE, false, |_, _| {
+        costs_at_most(&what, LATE, false, |_, _| {
             at_a_third(move |network, peer| network.peers[peer].fault = Fault::Slow(rate))
         });
     }
@@ -235,7 +236,7 @@ fn slow_ones() {
 
 #[test]
 fn ones_that_repeat_a_frame_for_ever() {
-    costs_at_most("repeats", LATE_TWICE + PROOF, true, |network, _| {
+    costs_at_most("repeats", LATE + PROOF, true, |network, _| {
         let first: Rc<RefCell<BTreeMap<usize, Frame>>> = Rc::default();
         for peer in FAULTY {
             let first = Rc::clone(&first);
@@ -283,7 +284,7 @@ fn ones_that_send_what_nobody_asked_for() {
 
 #[test]
 fn ones_that_advertise_all_and_hold_nothing() {
-    costs_at_most("gives nothing", LATE_TWICE + PROOF, false, |network, _| {
+    costs_at_most("gives nothing", LATE + PROOF, false, |network, _| {
         for peer in FAULTY {
             network.peers[peer].tamper = Some(Box::new(instead(|_| Vec::new())));
         }
@@ -297,7 +298,7 @@ fn ones_that_advertise_all_and_hold_nothing() {
             nothing()
         });
     }
-    costs_at_most("wavers", LATE_TWICE + PROOF, false, |network, key| {
+    costs_at_most("wavers", LATE + PROOF, false, |network, key| {
         for peer in FAULTY {
             network.peers[peer].tamper = Some(Box::new(wavering(key)));
         }
@@ -322,7 +323,7 @@ fn reconnecting(network: &mut Network) -> Meanwhile {
 
 #[test]
 fn ones_that_reconnect_in_a_loop() {
-    costs_at_most("reconnects", LATE_TWICE + PROOF, false, |network, _| {
+    costs_at_most("reconnects", LATE + PROOF, false, |network, _| {
         reconnecting(network)
     });
 }
@@ -359,7 +360,7 @@ fn whoever_reconnects_in_a_loop_is_asked_ever_less() {
 
 #[test]
 fn all_faults_at_once() {
-    costs_at_most("all", LATE_TWICE + PROOF, true, |network, _| {
+    costs_at_most("all", LATE * 2, true, |network, _| {
         network.peers[7].fault = Fault::WrongBytes;
         network.peers[8].fault = Fault::Slow(1.0);
         network.peers[9].tamper = Some(Box::new(refusing(RefuseCode::Busy)));

@@ -190,7 +190,7 @@ impl Chunks {
             return Ok(index);
         }
         // Who is late itself is no help.
-        if source.is_late(now) {
+        if source.is_slow(now) {
             return Err(None);
         }
         let asked = self.asked.iter().map(|(index, asked)| (*index, asked));

@@ -228,6 +228,7 @@ impl Fetch {
         let proof = Arc::new(Proof::from_bytes(key, answer)?);
         let held = Bits::new(proof.size().chunks());
         self.chunks = Some(Chunks::new(proof.clone(), 0, held));
+        self.proof.take_back();
         self.changed = true;
         Ok(Some(proof))
     }
@@ -242,7 +243,6 @@ impl Fetch {
             }
             Err(error) => {
                 self.chunks = None;
-                self.proof.take_back();
                 self.store_fails(now, &error);
             }
         }

@@ -128,7 +128,7 @@ impl Fetch {
         code: RefuseCode,
     ) {
         match chunks {
-            None => self.proof.take_back(),
+            None => self.proof.take_back_from(peer),
             Some(indexes) => self.release(peer, indexes),
         }
         if let Some(source) = self.sources.get_mut(&peer) {

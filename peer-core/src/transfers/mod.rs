@@ -361,7 +361,11 @@ impl Transfers {
         };
         match header.kind {
             BulkKind::Proof => match fetch.proof_arrived(key, bytes) {
-                Ok(Some(proof)) => self.actions.push_back(Action::Record { key, proof }),
+                Ok(Some(proof)) => {
+                    let cancels = self.requests.cancel_proof(key, None);
+                    self.send(cancels);
+                    self.actions.push_back(Action::Record { key, proof });
+                }
                 Ok(None) => {}
                 // Who passes a proof on has verified all of it, so nobody else can be to blame.
                 Err(error) => self.liar(peer, &error.to_string()),
@@ -497,7 +501,7 @@ impl Transfers {
         };
         let (last, next) = fetch.ask_proof(now, &mut self.random);
         if let Some(last) = last {
-            let cancels = self.requests.cancel_proof(key, last);
+            let cancels = self.requests.cancel_proof(key, Some(last));
             self.send(cancels);
         }
         if let Some(peer) = next {

@@ -279,9 +279,9 @@ impl Requests {
         self.cancel(all, &|request| request.peer == peer)
     }
 
-    /// Takes back that a peer was asked for the proof of a content.
-    pub(super) fn cancel_proof(&mut self, key: ContentKey, peer: PeerId) -> Cancels {
-        let all = self.ids(key, Some(peer));
+    /// Takes back that a peer, or anybody, was asked for the proof of a content.
+    pub(super) fn cancel_proof(&mut self, key: ContentKey, peer: Option<PeerId>) -> Cancels {
+        let all = self.ids(key, peer);
         self.cancel(all, &|request| !request.is_for_chunks())
     }
 
