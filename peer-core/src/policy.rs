@@ -88,6 +88,9 @@ pub(crate) const CHANNEL_AHEAD: Duration = Duration::from_millis(36);
 pub(crate) const WATER_START: usize = 16 * 1024;
 /// How long a channel is measured. Guess: a few packets at 50 kB/s.
 pub(crate) const WATER_ROUND: Duration = Duration::from_millis(25);
+/// A channel that ran empty and carried less than this part of what it is taken to carry was
+/// given enough. Guess: a browser may take as long again to ask for more.
+pub(crate) const WATER_NEAR: f64 = 3.0;
 /// No channel is taken to carry more bytes a second; no browser's does.
 pub(crate) const WATER_RATE_MAX: f64 = 100e6;
 /// Most bytes that may wait in a channel. With 16 MiB `bufferedamountlow` never fires in

@@ -430,13 +430,13 @@ impl Uploads {
         }
         let limited = self.limit.is_some();
         let rate = self.lane(lane).map(|lane| self.rate_of(lane))?;
-        let payload = water::payload(rate);
         let queue = self.queues.get_mut(&link)?;
         if limited && queue.tokens <= 0.0 {
             return None;
         }
         let of_link = queue.lanes.iter_mut().find(|each| each.id == lane)?;
         of_link.low = water::low(rate);
+        let payload = of_link.water.payload(rate);
         if !of_link.water.has_room(rate, payload) {
             return None;
         }
@@ -623,17 +623,17 @@ mod tests {
         while let Some((link, wanted)) = uploads.poll_read() {
             uploads.read(link, wanted, Arc::new(vec![0; CHUNK]));
         }
-        fast(&mut uploads);
+        fast(&mut uploads, 4.4e6);
         uploads
     }
 
-    /// Lets lanes be known to be fast: most of a chunk may wait.
-    fn fast(uploads: &mut Uploads) {
+    /// Lets lanes be known to carry so much: of 4.4 MB/s most of a chunk may wait.
+    fn fast(uploads: &mut Uploads, rate: f64) {
         let lanes = uploads
             .queues
             .values_mut()
             .flat_map(|queue| &mut queue.lanes);
-        lanes.for_each(|lane| lane.water.rate = 4.4e6);
+        lanes.for_each(|lane| lane.water.set_rate(rate));
     }
 
     /// Lets each link send what it may, and says which did.
@@ -654,6 +654,7 @@ mod tests {
         let later = now + policy::TURN * 3 / 2;
         assert_eq!(served(&mut uploads, later, 4), [] as [u8; 0]);
         uploads.set_buffered(later, link(0), 0);
+        fast(&mut uploads, 8.8e6);
         // What is left of the first, which hardly fills its channel, and then the next.
         assert_eq!(served(&mut uploads, later, 4), [0, 1]);
         // But if it takes nothing at all.
@@ -722,7 +723,7 @@ mod tests {
                 }
             };
             read(&mut uploads);
-            fast(&mut uploads);
+            fast(&mut uploads, 4.4e6);
             for number in 0..LINKS {
                 // The last two take what they are sent.
                 if number >= LINKS - 2 {
@@ -802,7 +803,7 @@ mod tests {
             uploads.poll_read();
             uploads.read(own, wanted, Arc::new(vec![0; CHUNK]));
         }
-        fast(&mut uploads);
+        fast(&mut uploads, 4.4e6);
         let index = |frame: Vec<u8>| BulkHeader::decode(&frame).map(|(header, _)| header.index);
         let first = uploads.poll_frame(now, own).map(index);
         let second = uploads.poll_frame(now, lane).map(index);

@@ -12,7 +12,7 @@ const ROUNDS = quick ? 1 : 3;
 /** Bytes a second that the link carries. */
 const RATES = [0.5 * MB, 1 * MB, 2 * MB, 5 * MB];
 /** Below what lanes are made for, each of which would have a link of its own. */
-const RTT = 8;
+const RTT = 2;
 /** What the link's queue takes, in milliseconds of its rate: a router that is set up well. */
 const QUEUE = 30;
 const PINGS = quick ? 20 : 60;

@@ -100,17 +100,24 @@ export async function pings(key, { count, settle }) {
   return { before, during, rate: size / 1e3 / (performance.now() - start) };
 }
 
-/** The engine pings when it is told that the network is back, and says what the last ping took. */
+/**
+ * The engine pings when it is told that the network is back, and says what the last ping took.
+ * Clocks are coarse: two in a row may take the same, so it is told again after a second.
+ */
 async function roundTrips(count) {
   const all = [];
   const last = async () => (await peer.peers()).find(({ linked }) => linked)?.rtt;
   for (let at = 0; at < count; at++) {
     const former = await last();
     const deadline = performance.now() + 10_000;
-    dispatchEvent(new Event('online'));
     let rtt = former;
+    let again = 0;
     while (rtt === former) {
-      if (performance.now() > deadline) throw new Error('a ping was not answered');
+      if (performance.now() > deadline) throw new Error(`of ${count} pings the one after ${at} was not answered`);
+      if (performance.now() > again) {
+        dispatchEvent(new Event('online'));
+        again = performance.now() + 1000;
+      }
       await new Promise((resolve) => setTimeout(resolve, 10));
       rtt = await last();
     }
