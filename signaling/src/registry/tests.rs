@@ -3,12 +3,13 @@ use crate::{check::Checker, turn::Secret};
 use ed25519_dalek::{Signer, SigningKey};
 use proptest::prelude::*;
 use shoal_protocol::{
-    catalog::{CatalogHead, HEAD_LIFETIME, page_hashes},
-    id::{LinkId, Signature},
-    rendezvous::{Join, PeerMessage},
+    catalog::{CatalogHead, HEAD_LIFETIME, PageText, page_hashes},
+    id::{LinkId, ResumeToken, Signature},
+    rendezvous::{Join, PeerMessage, PeerSummary},
     seal::SealKey,
     signal::{SIGNAL_LIFETIME, Signal, SignalBody},
     signed::{Payload, Signed},
+    sorted::SortedSet,
 };
 use std::sync::Arc;
 
