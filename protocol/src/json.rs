@@ -188,9 +188,9 @@ impl<'de> Reader<'de> {
         let mut text = Cow::Borrowed("");
         loop {
             let start = self.at;
-            while !matches!(self.byte(), b'"' | b'\\' | 0..b' ') {
-                self.at += 1;
-            }
+            let rest = &self.text.as_bytes()[start..];
+            let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..b' ');
+            self.at += rest.iter().position(ends).unwrap_or(rest.len());
             text += &self.text[start..self.at];
             match self.next_byte() {
                 b'"' => return Ok(text),
