@@ -27,17 +27,22 @@ use hyper_util::{
 use shoal_protocol::rendezvous;
 use std::{
     io::{self, Write},
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream, lookup_host},
     sync::watch,
     time::{sleep, timeout},
 };
 use tokio_io_timeout::TimeoutWriter;
 
+/// Connections that may wait to be accepted, of which the system allows as many as its
+/// `net.core.somaxconn` says. All peers come back at once after a restart, and whose first packet
+/// finds no room tries again after 1, 3, 7, 15 and 31 s (RFC 6298, section 2). Guess: half of
+/// the default of `connections`.
+const BACKLOG: u32 = 10_000;
 /// Bytes a request's head may have, and an HTTP connection may buffer. Hyper's least.
 const HTTP_BUFFER: usize = 8 * 1024;
 /// How long to wait when no connection can be accepted, most likely for want of files. Guess.
@@ -80,6 +85,31 @@ fn health() -> Router<AppState> {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(say_whether_ready))
+}
+
+/// Listens on a host or address with a port.
+pub async fn listen(place: &str) -> io::Result<TcpListener> {
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in lookup_host(place).await? {
+        match listen_at(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restarted server need not wait until the old connections are forgotten. Elsewhere
+    // than on Unix it would let two servers have one port.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves until `shutdown` resolves, goes on for as long as the bounds say, then tells the

@@ -21,7 +21,7 @@ use shoal_protocol::{
     time::UnixMillis,
 };
 use shoal_signaling::{
-    AppState, Config, address::Proxies, identity::Identity, limits::Limits, run,
+    AppState, Config, address::Proxies, identity::Identity, limits::Limits, listen, run,
 };
 use std::{
     collections::BTreeMap,
@@ -29,12 +29,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::oneshot,
-    task::JoinHandle,
-    time::timeout,
-};
+use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle, time::timeout};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{
@@ -80,7 +75,7 @@ impl Server {
             limits: Limits::default(),
         };
         change(&mut config);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = listen("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = AppState::new(config);
         let (stop, stopped) = oneshot::channel();
