@@ -24,6 +24,10 @@
 //! alone of its changes, so a change costs about a view of messages, however large the
 //! namespace. Who wants to know everybody asks for the list, page by page.
 //!
+//! **Clocks** may jump. What passes while one is set back takes no time; where it leaps ahead,
+//! what is due in between is due at once, but a peer that answered its last `ping` is asked again
+//! before it counts as away.
+//!
 //! **One connection each.** A peer that joins anew is believed: its older connection ends with
 //! `superseded`, and is told to stay away for a lease, so that two holders of one identity
 //! take turns and do not throw each other out without end.
@@ -38,6 +42,7 @@ mod listing;
 mod members;
 mod session;
 mod signals;
+mod steady;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -65,6 +70,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
+use steady::Steady;
 
 /// A connection, from its first byte to its last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,6 +151,7 @@ pub struct Registry {
     ice_servers: Vec<IceServer>,
     turn: Option<Turn>,
     rng: ChaCha20Rng,
+    time: Steady,
     connections: BTreeMap<ConnectionId, Connection>,
     /// In boxes, since a tree that grows at its end is half empty.
     sessions: BTreeMap<SessionId, Box<Session>>,
@@ -175,6 +182,7 @@ impl Registry {
             ice_servers,
             turn: None,
             rng: ChaCha20Rng::from_seed(seed),
+            time: Steady::default(),
             connections: BTreeMap::new(),
             sessions: BTreeMap::new(),
             namespaces: BTreeMap::new(),
@@ -194,6 +202,7 @@ impl Registry {
 
     /// A connection was opened. Its challenge waits; the nonce in it is for its checker.
     pub fn handle_connect(&mut self, now: Timestamp, from: Address) -> (ConnectionId, Nonce) {
+        let now = self.time.at(now);
         self.last_id += 1;
         let id = ConnectionId(self.last_id);
         let nonce = Nonce(self.random());
@@ -242,6 +251,7 @@ impl Registry {
 
     /// A connection asks for something.
     pub fn handle_request(&mut self, now: Timestamp, id: ConnectionId, request: Request) {
+        let now = self.time.at(now);
         let Some(connection) = self.connections.get(&id) else {
             return;
         };
@@ -262,6 +272,7 @@ impl Registry {
 
     /// A connection is gone.
     pub fn handle_disconnect(&mut self, now: Timestamp, id: ConnectionId) {
+        let now = self.time.at(now);
         let Some(connection) = self.connections.remove(&id) else {
             return;
         };
@@ -280,6 +291,7 @@ impl Registry {
     /// Something of so many bytes came on a connection. Returns how long to wait before more
     /// is read.
     pub fn handle_bytes(&mut self, now: Timestamp, id: ConnectionId, bytes: usize) -> Duration {
+        let now = self.time.at(now);
         let Some(connection) = self.connections.get(&id) else {
             return Duration::ZERO;
         };
@@ -302,12 +314,14 @@ impl Registry {
         now: Timestamp,
         from: Option<Address>,
     ) -> Result<(), Reached> {
+        let now = self.time.at(now);
         let opened = self.admission.http_opened(now, from);
         self.noted(opened)
     }
 
     /// An HTTP connection is closed, or has become a WebSocket.
     pub fn handle_http_closed(&mut self, now: Timestamp, from: Option<Address>) {
+        let now = self.time.at(now);
         self.admission.http_closed(now, from);
     }
 
@@ -318,6 +332,7 @@ impl Registry {
         from: Address,
         upgrade: bool,
     ) -> Result<(), Reached> {
+        let now = self.time.at(now);
         let requested = self.admission.request(now, from);
         self.noted(requested)?;
         // Those beyond `connections` hear when to come back; of these there are not too many.
@@ -341,6 +356,7 @@ impl Registry {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        let now = self.time.at(now);
         self.admission.handle_timeout(now);
         while let Some(&(due, timer)) = self.timers.first()
             && due <= now
@@ -386,7 +402,8 @@ impl Registry {
     /// When [`Registry::handle_timeout`] is due.
     pub fn next_timeout(&self) -> Option<Timestamp> {
         let own = self.timers.first().map(|(due, _)| *due);
-        own.into_iter().chain(self.admission.next_timeout()).min()
+        let first = own.into_iter().chain(self.admission.next_timeout()).min();
+        first.map(|due| self.time.shown(due))
     }
 
     /// A connection for which something may wait.
@@ -396,6 +413,7 @@ impl Registry {
 
     /// What to send next on a connection whose socket can take it.
     pub fn poll_transmit(&mut self, now: Timestamp, id: ConnectionId) -> Transmit {
+        let now = self.time.at(now);
         let Some(connection) = self.connections.get_mut(&id) else {
             return Transmit::Close;
         };
