@@ -2,7 +2,6 @@
 
 use crate::{
     address::Address,
-    admission::Reached,
     api, files, metrics, socket,
     state::{AppState, OpenHttp},
     tls::Tls,
@@ -10,7 +9,7 @@ use crate::{
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    http::{HeaderMap, StatusCode, Uri, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
@@ -52,7 +51,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const LAST_ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 /// What a connection hears that cannot even be asked what it wants.
 const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    retry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    content-type: text/plain; charset=utf-8\r\nretry-after: 1\r\ncontent-length: 31\r\n\
+    connection: close\r\n\r\nthis server has no room for it\n";
 
 /// From where a connection comes, before any header is read.
 #[derive(Clone, Copy)]
@@ -308,25 +308,13 @@ async fn admit(State(state): State<AppState>, mut request: Request, next: Next) 
         Ok(()) => next.run(request).await,
         Err(reached) => {
             tracing::debug!(%address, limit = reached.key, "a request is refused");
-            too_much(&reached)
+            api::refusal(&reached)
         }
     };
     let status = response.status().as_str().to_owned();
     let responses = &state.traffic().responses;
     responses.get_or_create(&[("status", status)]).inc();
     response
-}
-
-fn too_much(reached: &Reached) -> Response {
-    // Whole seconds, at least one (RFC 9110, section 10.2.3).
-    let wait = reached.wait.as_secs().saturating_add(1);
-    let status = match reached.wait {
-        Duration::ZERO => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::TOO_MANY_REQUESTS,
-    };
-    let headers = [(header::RETRY_AFTER, HeaderValue::from(wait))];
-    let words = format!("this server has as many {} as it takes\n", reached.what);
-    (status, headers, words).into_response()
 }
 
 async fn say_whether_ready(State(state): State<AppState>) -> Response {
