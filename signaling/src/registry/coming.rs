@@ -226,12 +226,7 @@ impl Registry {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        let order = |presence: &VerifiedPresence| {
-            let presence = presence.presence();
-            (presence.epoch, presence.issued)
-        };
-        let newest = session.presence.as_ref().map(order);
-        if newest < Some(order(&presence)) {
+        if session.presence < Some(presence) {
             session.presence = Some(presence);
         }
     }
