@@ -93,6 +93,8 @@ impl Registry {
             }
         }
         session.view = view.into_iter().collect();
+        // A full one stays as large: another comes only in the place of one that goes.
+        session.view.shrink_to_fit();
         session.watchers = watchers;
         self.sessions.insert(id, Box::new(session));
         self.tell_watchers(id);
