@@ -1,6 +1,11 @@
 //! What the server says over plain HTTP. Files with their headers are tested in `files`.
 
-use crate::{http::ask, rig::Server};
+use crate::{
+    http::ask,
+    rig::{PATIENCE, Server},
+};
+use shoal_signaling::listen;
+use tokio::{net::TcpStream, time::timeout};
 
 #[tokio::test]
 async fn people_and_tools_ask_who_it_is_and_whether_it_is_well() {
@@ -50,4 +55,19 @@ async fn a_head_without_end_is_cut_off() {
     let long = format!("X-Long: {}\r\n", "x".repeat(20_000));
     let answer = ask(&server, "GET", "/healthz", &long).await;
     assert_eq!(answer.status, 431);
+}
+
+/// Nobody is accepted here; whoever finds no room would wait for longer than this test does.
+#[tokio::test]
+async fn as_many_wait_to_be_accepted_as_come_back_after_a_restart() {
+    // Linux says how many it allows; elsewhere that is not known.
+    let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
+    let listener = listen("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    // More than tokio lets wait, which is 1,024.
+    for n in 0..allowed.trim().parse().unwrap_or(0).min(1_100) {
+        let connected = timeout(PATIENCE, TcpStream::connect(address)).await;
+        waiting.push(connected.unwrap_or_else(|_| panic!("no room for one more than {n}")));
+    }
 }
