@@ -205,7 +205,7 @@ async fn clients_that_never_read() {
 #[tokio::test]
 async fn slow_loris_and_half_an_upgrade() {
     let change = |config: &mut shoal_signaling::Config| {
-        config.limits.head_timeout = Duration::from_millis(300);
+        config.limits.head_timeout = Duration::from_millis(500);
     };
     withstand(
         change,

@@ -46,9 +46,7 @@ async fn log_of_a_day(filter: &str) -> String {
         "--log-filter",
         filter,
         "--head-timeout-seconds",
-        "0.1",
-        "--join-timeout-seconds",
-        "0.1",
+        "1",
         "--connections-per-address",
         "3",
         "--allow-origin",
@@ -69,12 +67,14 @@ async fn log_of_a_day(filter: &str) -> String {
     one.send(PeerMessage::Signal { id, to, signed }).await;
     two.signal().await;
 
-    // One connection that never joins, one too many, and a page of another origin.
-    let idle = open_over(connect(server).await, &[]).await.unwrap();
-    let mut idle = Client::greeted(idle, 3).await.unwrap();
+    // One connection that says nonsense, one too many, and a page of another origin.
+    let odd = open_over(connect(server).await, &[]).await.unwrap();
+    let mut odd = Client::greeted(odd, 3).await.unwrap();
     let many = open_over(connect(server).await, &[]).await.unwrap();
     Client::greeted(many, 4).await.err().unwrap();
-    idle.closed().await;
+    odd.send_raw(Message::text("nonsense")).await;
+    odd.error().await;
+    odd.closed().await;
     let origin = [("origin", "https://evil.example")];
     open_over(connect(server).await, &origin).await.unwrap_err();
     // Requests that are none, half ones, and one for a content.
