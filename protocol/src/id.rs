@@ -1,5 +1,6 @@
 //! Names of peers and links, and other values of a fixed number of bytes.
 
+use crate::base58;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use core::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -24,8 +25,6 @@ impl PeerId {
     /// Identity multihash (code 0, 36 bytes) of a protobuf key: type Ed25519, 32 bytes.
     /// Source: libp2p peer-ids specification.
     const PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
-    /// Base58 of 38 bytes never takes more characters. Bounds the quadratic decoder.
-    const MAX_TEXT: usize = 52;
 
     /// The peer whose Ed25519 public key is `key`.
     pub const fn from_public_key(key: [u8; 32]) -> Self {
@@ -44,10 +43,7 @@ impl FromStr for PeerId {
         let invalid = InvalidId {
             expected: "a peer id (12D3KooW…)",
         };
-        if text.len() > Self::MAX_TEXT {
-            return Err(invalid);
-        }
-        let bytes = bs58::decode(text).into_vec().map_err(|_| invalid.clone())?;
+        let bytes = base58::decode(text).ok_or(invalid.clone())?;
         let key = bytes.strip_prefix(&Self::PREFIX).ok_or(invalid.clone())?;
         Ok(Self(key.try_into().map_err(|_| invalid)?))
     }
@@ -58,7 +54,8 @@ impl fmt::Display for PeerId {
         let mut bytes = [0; 38];
         bytes[..6].copy_from_slice(&Self::PREFIX);
         bytes[6..].copy_from_slice(&self.0);
-        f.write_str(&bs58::encode(bytes).into_string())
+        // Base58 is ASCII.
+        f.write_str(core::str::from_utf8(&base58::encode(&bytes)).unwrap_or_default())
     }
 }
 

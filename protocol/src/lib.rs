@@ -20,6 +20,7 @@
 // The package is built without what `Debug` writes (`xtask/src/panics.rs`).
 #![cfg_attr(not(test), warn(clippy::use_debug))]
 
+mod base58;
 pub mod bits;
 pub mod bulk;
 pub mod candidate;

@@ -55,6 +55,11 @@ impl<K: Ord> SortedSet<K> {
         }
     }
 
+    /// Gives back the room that is kept for more.
+    pub fn shrink_to_fit(&mut self) {
+        self.0.shrink_to_fit();
+    }
+
     /// Takes `key` out and says whether it was there.
     pub fn remove(&mut self, key: &K) -> bool {
         self.place(key).map(|at| self.0.remove(at)).is_ok()

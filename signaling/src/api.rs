@@ -4,7 +4,7 @@
 //! It only reads, and tells what any peer that joined is told, so pages of every origin may ask
 //! (`Access-Control-Allow-Origin: *`). No answer has an address of a peer.
 
-use crate::state::AppState;
+use crate::{admission::Reached, state::AppState};
 use axum::{
     Router,
     extract::{
@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use shoal_protocol::{
     VERSIONS, content::ContentKey, id::PeerId, namespace::Namespace, rendezvous::PeerSummary,
 };
+use std::time::Duration;
 
 /// The description of all this, as OpenAPI 3.1.
 const DESCRIPTION: &str = include_str!("openapi.json");
@@ -138,6 +139,25 @@ async fn providers(
 
 async fn description() -> Response {
     answer(StatusCode::OK, DESCRIPTION.into())
+}
+
+/// The answer to who asks too often, or for more than there is room for.
+pub(crate) fn refusal(reached: &Reached) -> Response {
+    // Whole seconds, at least one (RFC 9110, section 10.2.3).
+    let wait = reached.wait.as_secs().saturating_add(1);
+    let status = match reached.wait {
+        Duration::ZERO => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::TOO_MANY_REQUESTS,
+    };
+    let problem = Problem {
+        status,
+        code: "limit",
+        message: format!("this server has as many {} as it takes", reached.what),
+    };
+    let mut response = problem.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from(wait));
+    response
 }
 
 fn check_listed(namespace: &Namespace) -> Result<(), Problem> {

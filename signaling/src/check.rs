@@ -130,23 +130,12 @@ impl VerifiedJoin {
     }
 }
 
-/// A presence signed by the peer that sent it, for this server and namespace.
-#[derive(Clone, Debug)]
+/// A presence signed by the peer that sent it, for this server and namespace. Of it only its
+/// place among others is kept: nobody is told more than that the peer is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct VerifiedPresence {
-    presence: Presence,
-    signed: Signed,
-}
-
-impl VerifiedPresence {
-    /// What it says.
-    pub fn presence(&self) -> &Presence {
-        &self.presence
-    }
-
-    /// What was signed.
-    pub fn signed(&self) -> &Signed {
-        &self.signed
-    }
+    epoch: u64,
+    issued: UnixMillis,
 }
 
 /// A signal under the name of the peer that sent it, for the peer it is to be passed to. Its
@@ -221,7 +210,7 @@ impl Checker {
                 return Err(malformed("this connection has joined already"));
             }
             PeerMessage::Presence { signed } => {
-                Request::Presence(check_presence(self.server, *peer, namespace, signed, now)?)
+                Request::Presence(check_presence(self.server, *peer, namespace, &signed, now)?)
             }
             PeerMessage::Pong {} => Request::Pong,
             PeerMessage::Catalog { signed, pages } => Request::Catalog {
@@ -279,7 +268,7 @@ fn check_presence(
     server: PeerId,
     peer: PeerId,
     namespace: &Namespace,
-    signed: Signed,
+    signed: &Signed,
     now: UnixMillis,
 ) -> Result<VerifiedPresence, Fault> {
     if signed.peer != peer {
@@ -296,7 +285,10 @@ fn check_presence(
     if presence.expires <= now || presence.issued > latest || presence.expires > longest {
         return Err(unauthorized("the presence is not valid at this time"));
     }
-    Ok(VerifiedPresence { presence, signed })
+    Ok(VerifiedPresence {
+        epoch: presence.epoch,
+        issued: presence.issued,
+    })
 }
 
 /// The signal, if it is from `from` for `to` in this namespace and good at this time.

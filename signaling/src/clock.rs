@@ -1,34 +1,56 @@
 //! The one place where the server asks what time it is.
+//!
+//! Spans are those of a clock that never runs backwards; whether a signed statement is good at this
+//! time is asked of the wall clock as it is now, which may have been wrong when the server
+//! started, and goes on while the machine sleeps.
 
 use shoal_protocol::time::Timestamp;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 /// A clock that never runs backwards: a monotonic one, set once by the wall clock.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Clock {
     started: Instant,
     at: Timestamp,
+    /// Microseconds that were skipped.
+    skipped: AtomicU64,
 }
 
 impl Clock {
-    /// Reads the wall clock, for the last time.
+    /// Begins with what the wall clock shows.
     pub fn start() -> Self {
+        Self {
+            started: Instant::now(),
+            at: Self::wall(),
+            skipped: AtomicU64::new(0),
+        }
+    }
+
+    /// What the wall clock shows.
+    pub fn wall() -> Timestamp {
         let unix = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        Self {
-            started: Instant::now(),
-            at: Timestamp::default() + unix,
-        }
+        Timestamp::default() + unix
     }
 
     /// The time.
     pub fn now(&self) -> Timestamp {
-        self.at + self.started.elapsed()
+        let skipped = Duration::from_micros(self.skipped.load(Relaxed));
+        self.at + self.started.elapsed() + skipped
     }
 
     /// How long it is until `at`; zero if that is past.
     pub fn until(&self, at: Timestamp) -> Duration {
         at.since(self.now())
+    }
+
+    /// Skips some time: so tests need not wait for what takes minutes.
+    pub fn skip(&self, span: Duration) {
+        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        self.skipped.fetch_add(micros, Relaxed);
     }
 }

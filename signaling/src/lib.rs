@@ -33,5 +33,5 @@ pub mod state;
 pub mod tls;
 pub mod turn;
 
-pub use server::{app, run, run_metrics};
+pub use server::{app, listen, run, run_metrics};
 pub use state::{AppState, Config};

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use shoal_signaling::{
     AppState, Config,
     identity::Identity,
-    run, run_metrics,
+    listen, run, run_metrics,
     settings::{self, LogFormat, MetricsListen, Settings},
     tls::Tls,
 };
@@ -12,7 +12,6 @@ use std::{
     env,
     io::{self, IsTerminal, Write},
 };
-use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> Result<()> {
@@ -43,13 +42,13 @@ fn start_logging(settings: &Settings) -> Result<()> {
 }
 
 async fn serve(settings: Settings) -> Result<()> {
-    let listener = TcpListener::bind(&settings.listen)
+    let listener = listen(&settings.listen)
         .await
         .with_context(|| format!("cannot listen on {}", settings.listen))?;
     let address = listener.local_addr()?;
     let metrics = match &settings.metrics_listen {
         MetricsListen::At(place) => Some(
-            TcpListener::bind(place)
+            listen(place)
                 .await
                 .with_context(|| format!("cannot listen on {place}"))?,
         ),

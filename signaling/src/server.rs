@@ -2,7 +2,6 @@
 
 use crate::{
     address::Address,
-    admission::Reached,
     api, files, metrics, socket,
     state::{AppState, OpenHttp},
     tls::Tls,
@@ -10,7 +9,7 @@ use crate::{
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    http::{HeaderMap, StatusCode, Uri, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
@@ -27,17 +26,22 @@ use hyper_util::{
 use shoal_protocol::rendezvous;
 use std::{
     io::{self, Write},
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream, lookup_host},
     sync::watch,
     time::{sleep, timeout},
 };
 use tokio_io_timeout::TimeoutWriter;
 
+/// Connections that may wait to be accepted, of which the system allows as many as its
+/// `net.core.somaxconn` says. All peers come back at once after a restart, and whose first packet
+/// finds no room tries again after 1, 3, 7, 15 and 31 s (RFC 6298, section 2). Guess: half of
+/// the default of `connections`.
+const BACKLOG: u32 = 10_000;
 /// Bytes a request's head may have, and an HTTP connection may buffer. Hyper's least.
 const HTTP_BUFFER: usize = 8 * 1024;
 /// How long to wait when no connection can be accepted, most likely for want of files. Guess.
@@ -47,7 +51,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const LAST_ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 /// What a connection hears that cannot even be asked what it wants.
 const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    retry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    content-type: text/plain; charset=utf-8\r\nretry-after: 1\r\ncontent-length: 31\r\n\
+    connection: close\r\n\r\nthis server has no room for it\n";
 
 /// From where a connection comes, before any header is read.
 #[derive(Clone, Copy)]
@@ -80,6 +85,31 @@ fn health() -> Router<AppState> {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(say_whether_ready))
+}
+
+/// Listens on a host or address with a port.
+pub async fn listen(place: &str) -> io::Result<TcpListener> {
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in lookup_host(place).await? {
+        match listen_at(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restarted server need not wait until the old connections are forgotten. Elsewhere
+    // than on Unix it would let two servers have one port.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves until `shutdown` resolves, goes on for as long as the bounds say, then tells the
@@ -278,25 +308,13 @@ async fn admit(State(state): State<AppState>, mut request: Request, next: Next) 
         Ok(()) => next.run(request).await,
         Err(reached) => {
             tracing::debug!(%address, limit = reached.key, "a request is refused");
-            too_much(&reached)
+            api::refusal(&reached)
         }
     };
     let status = response.status().as_str().to_owned();
     let responses = &state.traffic().responses;
     responses.get_or_create(&[("status", status)]).inc();
     response
-}
-
-fn too_much(reached: &Reached) -> Response {
-    // Whole seconds, at least one (RFC 9110, section 10.2.3).
-    let wait = reached.wait.as_secs().saturating_add(1);
-    let status = match reached.wait {
-        Duration::ZERO => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::TOO_MANY_REQUESTS,
-    };
-    let headers = [(header::RETRY_AFTER, HeaderValue::from(wait))];
-    let words = format!("this server has as many {} as it takes\n", reached.what);
-    (status, headers, words).into_response()
 }
 
 async fn say_whether_ready(State(state): State<AppState>) -> Response {

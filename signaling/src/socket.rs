@@ -122,9 +122,8 @@ async fn exchange(
         let received = match connection.poll_transmit() {
             Transmit::Close => return "by-server",
             Transmit::Message(message) => {
-                let text = message.to_text();
-                connection.handle_sent(text.len());
-                match timeout(limits.write_timeout, send(socket, text)).await {
+                let sent = send(socket, connection, message.to_text());
+                match timeout(limits.write_timeout, sent).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) if !timed_out(&error) => return "lost",
                     _ => {
@@ -170,7 +169,8 @@ async fn exchange(
 }
 
 /// Sends a message, in frames of at most [`FRAGMENT`] (RFC 6455, section 5.4).
-async fn send(socket: &mut WebSocket, text: String) -> Result<(), Error> {
+async fn send(socket: &mut WebSocket, connection: &Connection, text: String) -> Result<(), Error> {
+    connection.handle_sent(text.len());
     if text.len() <= FRAGMENT {
         return socket.send(Message::text(text)).await;
     }
@@ -192,7 +192,7 @@ async fn last_words(
     limits: &Limits,
 ) -> &'static str {
     while let Transmit::Message(message) = connection.poll_transmit() {
-        let sent = send(socket, message.to_text());
+        let sent = send(socket, connection, message.to_text());
         if !matches!(timeout(limits.write_timeout, sent).await, Ok(Ok(()))) {
             break;
         }

@@ -30,7 +30,7 @@ const PEERS = quick ? 2_000 : 10_000;
 const SPEAKERS = 1_000;
 /** Signals a second at which processor time is compared: all systems sustain it. */
 const RATE = 2_000;
-/** Rates that follow, each a quarter more than the one before, until one is not sustained. */
+/** Rates that follow, each a quarter more than the one before, until one is not sustained in three attempts. */
 const RATES = [...Array(quick ? 8 : 14).keys()].map((step) => Math.round(4_000 * 1.25 ** step));
 /** Milliseconds for each rate. */
 const SPAN = quick ? 1_500 : 3_000;

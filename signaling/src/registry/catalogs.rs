@@ -1,11 +1,13 @@
-//! The catalog of one peer as the server keeps it: to answer what changed since a version,
+//! The catalogs of peers as the server keeps them: to answer what changed since a version,
 //! and who holds a content.
 
+use super::{ConnectionId, Registry, SessionId};
+use crate::check::Fault;
 use shoal_protocol::{
     catalog::{CatalogError, PageText, Replica, SignedHead, Since},
     content::ContentKey,
     id::{Hash, PeerId},
-    rendezvous::{MAX_MESSAGE, ServerMessage},
+    rendezvous::{ErrorCode, MAX_MESSAGE, ServerMessage},
     signed::Signed,
     time::UnixMillis,
 };
@@ -246,6 +248,94 @@ fn json_length(text: &str) -> usize {
         _ => 0,
     };
     text.len() + 2 + text.bytes().map(escape).sum::<usize>()
+}
+
+impl Registry {
+    pub(super) fn catalog(
+        &mut self,
+        connection: ConnectionId,
+        id: SessionId,
+        head: SignedHead,
+        pages: &[PageText],
+    ) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let limit = |message: String| Fault::new(ErrorCode::Limit, message);
+        let entries = self.limits.catalog_entries;
+        if head.head().count as usize > entries {
+            self.counts.reached("catalog-entries");
+            let fault = limit(format!("a catalog here has at most {entries} entries"));
+            return self.fault(connection, fault);
+        }
+        let incoming =
+            head.signed().payload.len() + pages.iter().map(|page| page.text.len()).sum::<usize>();
+        if self.catalog_bytes + incoming > self.limits.all_catalog_bytes {
+            self.counts.reached("all-catalog-bytes");
+            let fault = limit("this server holds as many catalogs as it can".into());
+            return self.fault(connection, fault);
+        }
+
+        let held = session.catalog.get_or_insert_default();
+        let before = held.bytes();
+        let taken = held.take(head, pages, self.limits.catalog_bytes);
+        self.catalog_bytes = self.catalog_bytes - before + held.bytes();
+        match taken {
+            Ok(None) => {}
+            Ok(Some(changes)) => {
+                if let Some(members) = self.namespaces.get_mut(&session.namespace) {
+                    for key in changes.removed {
+                        members.remove_provider(&key, id);
+                    }
+                    for key in changes.added {
+                        members.add_provider(key, id);
+                    }
+                }
+                self.tell_watchers(id);
+            }
+            Err(refused) => {
+                if matches!(refused, NotTaken::TooLarge(_)) {
+                    self.counts.reached("catalog-bytes");
+                }
+                self.fault(
+                    connection,
+                    Fault::new(ErrorCode::Catalog, refused.to_string()),
+                );
+            }
+        }
+    }
+
+    pub(super) fn get(&mut self, connection: ConnectionId, id: SessionId, reading: Reading) {
+        let max = self.limits.readings;
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if session.readings.len() >= max {
+            self.counts.reached("readings");
+            let message = format!("at most {max} catalogs can be asked for at once");
+            return self.fault(connection, Fault::new(ErrorCode::Limit, message));
+        }
+        session.readings.push_back(reading);
+        self.woken.insert(connection);
+    }
+
+    /// The next part of the catalog a session has asked for first.
+    pub(super) fn read_catalog(&mut self, id: SessionId) -> Option<ServerMessage> {
+        let session = self.sessions.get_mut(&id)?;
+        let mut reading = session.readings.pop_front()?;
+        let members = self.namespaces.get(&session.namespace);
+        let catalog = members
+            .and_then(|members| members.session_of(&reading.peer))
+            .and_then(|owner| self.sessions.get(&owner)?.catalog.as_ref());
+        let (message, last) = match catalog {
+            Some(catalog) => catalog.read(&mut reading),
+            None => (reading.nothing(), true),
+        };
+        if !last && let Some(session) = self.sessions.get_mut(&id) {
+            session.readings.push_front(reading);
+        }
+        Some(message)
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ impl Registry {
     pub(super) fn ice_servers_for(&mut self, now: Timestamp, id: SessionId) -> Vec<IceServer> {
         let mut servers = self.ice_servers.clone();
         if let (Some(turn), Some(session)) = (&self.turn, self.sessions.get_mut(&id)) {
-            servers.push(turn.account(session.peer, now));
+            // It ends by the clock of the TURN server.
+            servers.push(turn.account(session.peer, self.time.shown(now)));
             session.renew_ice = Some(turn.renewal(now));
         }
         servers

@@ -1,11 +1,11 @@
-//! Who is there, a page at a time; who holds a content; and views that change with time.
+//! Who is there, a page at a time; who holds a content.
 
-use super::{Registry, SessionId, members, summary};
+use super::{ConnectionId, Registry, SessionId, members, views::summary};
 use shoal_protocol::{
     content::ContentKey,
     id::PeerId,
     namespace::Namespace,
-    rendezvous::{MAX_LISTING, MAX_VIEW, PeerSummary},
+    rendezvous::{MAX_LISTING, PeerSummary, ServerMessage},
     time::Timestamp,
 };
 
@@ -78,44 +78,32 @@ impl Registry {
         peers
     }
 
-    /// Shows others to a session in place of some of those it is shown, if there are others: so
-    /// a crowd gets to know each other, at a price that is the same for each peer of it.
-    pub(super) fn refresh_view(&mut self, id: SessionId) {
-        for _ in 0..self.limits.view_refresh {
-            let Some(session) = self.sessions.get(&id) else {
-                return;
-            };
-            let Some(members) = self.namespaces.get(&session.namespace) else {
-                return;
-            };
-            if session.view.len() < MAX_VIEW || members.len() <= MAX_VIEW + 1 {
-                return;
-            }
-            let at = members::below(session.view.len(), &mut self.rng);
-            let old = session.view.iter().nth(at).copied();
-            let new = members.draw(id, &session.view, &mut self.rng);
-            if let (Some(old), Some(new)) = (old, new) {
-                self.exchange(id, old, new);
-            }
-        }
+    pub(super) fn send_listing(
+        &mut self,
+        connection: ConnectionId,
+        id: SessionId,
+        after: Option<PeerId>,
+        limit: Option<u16>,
+    ) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let Page { peers, next } = self.list(&session.namespace, after, limit, Some(session.peer));
+        self.reply(connection, ServerMessage::Listing { peers, next });
     }
 
-    fn exchange(&mut self, id: SessionId, old: SessionId, new: SessionId) {
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.view.remove(&old);
-            session.view.insert(new);
-        }
-        let mut concerned = Vec::new();
-        if let Some(other) = self.sessions.get_mut(&old) {
-            other.watchers.remove(&id);
-            concerned.push(other.peer);
-        }
-        if let Some(other) = self.sessions.get_mut(&new) {
-            other.watchers.insert(id);
-            concerned.push(other.peer);
-        }
-        for peer in concerned {
-            self.tell(id, peer);
-        }
+    pub(super) fn find(
+        &mut self,
+        now: Timestamp,
+        connection: ConnectionId,
+        id: SessionId,
+        key: ContentKey,
+    ) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let (peer, namespace) = (session.peer, session.namespace.clone());
+        let peers = self.providers(now, &namespace, &key, Some(peer));
+        self.reply(connection, ServerMessage::Providers { key, peers });
     }
 }

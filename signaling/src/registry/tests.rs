@@ -1,14 +1,18 @@
+mod jumps;
+mod namespaces;
+
 use super::*;
 use crate::{check::Checker, turn::Secret};
 use ed25519_dalek::{Signer, SigningKey};
 use proptest::prelude::*;
 use shoal_protocol::{
-    catalog::{CatalogHead, HEAD_LIFETIME, page_hashes},
-    id::{LinkId, Signature},
-    rendezvous::{Join, PeerMessage},
+    catalog::{CatalogHead, HEAD_LIFETIME, PageText, page_hashes},
+    id::{LinkId, ResumeToken, Signature},
+    rendezvous::{Join, PeerMessage, PeerSummary},
     seal::SealKey,
     signal::{SIGNAL_LIFETIME, Signal, SignalBody},
     signed::{Payload, Signed},
+    sorted::SortedSet,
 };
 use std::sync::Arc;
 
@@ -261,6 +265,14 @@ impl World {
         self.now = end;
     }
 
+    /// The clock is set ahead, or back, by so many ms. A driver that sleeps does so for a span of
+    /// time, so it wakes up as if nothing had happened.
+    fn jump(&mut self, millis: i64) {
+        let now = self.now.as_micros().saturating_add_signed(millis * 1000);
+        self.now = Timestamp::from_micros(now);
+        self.registry.handle_timeout(self.now);
+    }
+
     /// Everything that can be said is said.
     fn settle(&mut self) {
         let mut busy = true;
@@ -358,6 +370,8 @@ enum Step {
     Publish(usize),
     Leave(usize),
     Advance(u64),
+    /// The clock is set ahead or back.
+    Jump(i64),
 }
 
 fn step(clients: usize) -> impl Strategy<Value = Step> {
@@ -371,6 +385,7 @@ fn step(clients: usize) -> impl Strategy<Value = Step> {
         2 => who.clone().prop_map(Step::Publish),
         1 => who.prop_map(Step::Leave),
         2 => (1..40_000u64).prop_map(Step::Advance),
+        1 => (-100_000_000..100_000_000i64).prop_map(Step::Jump),
     ]
 }
 
@@ -401,6 +416,7 @@ proptest! {
                 }
                 Step::Leave(_) => {}
                 Step::Advance(millis) => world.advance(Duration::from_millis(millis)),
+                Step::Jump(millis) => world.jump(millis),
             }
             world.check();
         }

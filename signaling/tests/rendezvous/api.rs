@@ -1,12 +1,13 @@
 //! The HTTP API: every answer is what its description says, and says nothing it should not.
 
 use crate::{
-    http::{Answer, ask},
+    http::{Answer, ask, hear},
     rig::{Client, Key, Server, entry},
 };
 use serde_json::{Value, json};
 use shoal_protocol::{namespace::Namespace, rendezvous::PeerMessage};
 use std::collections::BTreeSet;
+use tokio::net::TcpStream;
 
 /// The description, closed: a field that it does not name is none of an answer.
 struct Description(Value);
@@ -50,14 +51,30 @@ impl Description {
         if let Err(error) = validator.validate(&body) {
             panic!("{path} {status}: {error}: {body}");
         }
-        if path != "/healthz" {
+        if let Some(headers) = response["headers"].as_object() {
+            for (name, header) in headers {
+                let header = self
+                    .0
+                    .pointer(&header["$ref"].as_str().unwrap()[1..])
+                    .unwrap();
+                let Some(value) = answer.headers.get(&name.to_lowercase()) else {
+                    assert_eq!(path, "/readyz", "{name} is missing");
+                    continue;
+                };
+                let value: Value = value.parse::<u64>().unwrap().into();
+                let validator = jsonschema::draft202012::new(&header["schema"]).unwrap();
+                assert!(validator.is_valid(&value), "{name}: {value}");
+            }
+        }
+        if kind == "application/json" {
             assert_eq!(answer.headers["access-control-allow-origin"], "*");
             assert_eq!(answer.headers["cache-control"], "no-store");
         }
         seen.insert((path.to_owned(), status));
     }
 
-    /// All paths and the status of their answers.
+    /// All paths and the status of their answers, of which there are no others than these tests
+    /// have seen.
     fn all(&self) -> BTreeSet<(String, String)> {
         let paths = self.0["paths"].as_object().unwrap();
         let answers = |(path, said): (&String, &Value)| {
@@ -68,6 +85,15 @@ impl Description {
             of_path.collect::<Vec<_>>()
         };
         paths.iter().flat_map(answers).collect()
+    }
+
+    /// The paths that answer with one of these.
+    fn of_status(&self, wanted: &[&str]) -> BTreeSet<(String, String)> {
+        let seen = ["200", "400", "404", "429", "503"];
+        let mut all = self.all();
+        assert!(all.iter().all(|(_, status)| seen.contains(&&status[..])));
+        all.retain(|(_, status)| wanted.contains(&&status[..]));
+        all
     }
 }
 
@@ -90,6 +116,7 @@ async fn every_answer_is_as_described() {
         ("/v1/server", "/v1/server".to_owned(), 200),
         ("/v1/openapi.json", "/v1/openapi.json".to_owned(), 200),
         ("/healthz", "/healthz".to_owned(), 200),
+        ("/readyz", "/readyz".to_owned(), 200),
         ("/v1/peers", "/v1/peers".to_owned(), 200),
         ("/v1/peers", "/v1/peers?limit=1&unknown=1".to_owned(), 200),
         (
@@ -124,14 +151,65 @@ async fn every_answer_is_as_described() {
         assert_eq!(answer.status, *status, "{asked}");
         description.check(path, &answer, &mut seen);
     }
-    let unlisted = |(_, status): &(String, String)| status != "404";
-    let all: BTreeSet<_> = description.all().into_iter().filter(unlisted).collect();
-    assert_eq!(seen, all, "of each path each answer was seen");
+    assert_eq!(seen, description.of_status(&["200", "400"]));
 
     let problem = ask(&server, "GET", "/v1/peers?after=me", "").await;
     assert!(problem.body().contains("after"), "{}", problem.body());
     let problem = ask(&server, "POST", "/v1/peers", "").await;
     assert_eq!(problem.status, 405);
+}
+
+/// The paths of the description, as they are asked for.
+fn asked(path: &str) -> String {
+    path.replace("{key}", &entry(1).key.to_string())
+}
+
+#[tokio::test]
+async fn who_asks_too_often_is_told_as_described() {
+    let description = Description::of(&Server::start().await).await;
+    let server = Server::with(|config| {
+        config.limits.address_requests_burst = 1;
+        config.limits.address_requests_per_second = 0.001;
+    })
+    .await;
+    ask(&server, "GET", "/v1/server", "").await;
+    let mut seen = BTreeSet::new();
+    for (path, _) in description.all() {
+        let answer = ask(&server, "GET", &asked(&path), "").await;
+        // What watches the server is never kept out.
+        match path.starts_with("/v1/") {
+            true => assert_eq!(body(&answer)["code"], "limit"),
+            false => assert_eq!(answer.status, 200),
+        }
+        description.check(&path, &answer, &mut seen);
+    }
+    seen.retain(|(_, status)| status == "429");
+    assert_eq!(seen, description.of_status(&["429"]));
+}
+
+#[tokio::test]
+async fn a_server_without_room_says_so_as_described() {
+    let server = Server::with(|config| config.limits.http_connections_per_address = 1).await;
+    let description = Description::of(&server).await;
+    server.settles(|gauges| gauges.http_connections == 0).await;
+    let _holds_it = TcpStream::connect(server.address).await.unwrap();
+    server.settles(|gauges| gauges.http_connections == 1).await;
+    let mut seen = BTreeSet::new();
+    for (path, _) in description.all() {
+        // Before anything is asked.
+        let answer = hear(TcpStream::connect(server.address).await.unwrap()).await;
+        description.check(&path, &answer, &mut seen);
+    }
+    assert_eq!(seen, description.of_status(&["503"]));
+
+    let full = Server::with(|config| config.limits.connections = 1).await;
+    let (_one, _) = Client::join(&full, 1).await;
+    let answer = ask(&full, "GET", "/readyz", "").await;
+    description.check("/readyz", &answer, &mut seen);
+    assert_eq!(
+        (answer.status, answer.body()),
+        (503, "not ready: connections\n")
+    );
 }
 
 #[tokio::test]
@@ -203,9 +281,7 @@ async fn a_private_namespace_has_no_list() {
         assert_eq!(body(&answer)["code"], "unlisted");
         description.check(path, &answer, &mut seen);
     }
-    let unlisted = |(_, status): &(String, String)| status == "404";
-    let all: BTreeSet<_> = description.all().into_iter().filter(unlisted).collect();
-    assert_eq!(seen, all);
+    assert_eq!(seen, description.of_status(&["404"]));
 }
 
 #[tokio::test]

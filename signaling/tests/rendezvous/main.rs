@@ -5,13 +5,19 @@
 
 mod api;
 mod catalogs;
+mod command;
 #[cfg(feature = "embed")]
 mod files;
 mod http;
 mod join;
 mod limits;
 mod operating;
+mod plain;
 mod private;
+#[allow(
+    dead_code,
+    reason = "shared with the tests of what the server withstands"
+)]
 mod process;
 mod relay;
 mod resume;

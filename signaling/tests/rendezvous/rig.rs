@@ -21,7 +21,7 @@ use shoal_protocol::{
     time::UnixMillis,
 };
 use shoal_signaling::{
-    AppState, Config, address::Proxies, identity::Identity, limits::Limits, run,
+    AppState, Config, address::Proxies, identity::Identity, limits::Limits, listen, run,
 };
 use std::{
     collections::BTreeMap,
@@ -29,12 +29,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::oneshot,
-    task::JoinHandle,
-    time::timeout,
-};
+use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle, time::timeout};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{
@@ -80,7 +75,7 @@ impl Server {
             limits: Limits::default(),
         };
         change(&mut config);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = listen("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = AppState::new(config);
         let (stop, stopped) = oneshot::channel();
@@ -267,7 +262,14 @@ impl Client {
         server: &Server,
         n: u8,
     ) -> Result<Self, (ErrorCode, Option<u64>)> {
-        let mut socket = open(server).await;
+        Self::greeted(open(server).await, n).await
+    }
+
+    /// Reads what a server says first.
+    pub async fn greeted(
+        mut socket: WebSocketStream<TcpStream>,
+        n: u8,
+    ) -> Result<Self, (ErrorCode, Option<u64>)> {
         match receive(&mut socket).await.unwrap() {
             ServerMessage::Challenge {
                 versions,
@@ -530,12 +532,19 @@ pub async fn open_from(
     origin: Option<&str>,
 ) -> Result<WebSocketStream<TcpStream>, tokio_tungstenite::tungstenite::Error> {
     let stream = TcpStream::connect(server.address).await.unwrap();
-    let url = format!("ws://{}{PATH}", server.address);
+    let origin = origin.map(|origin| ("origin", origin));
+    open_over(stream, origin.as_slice()).await
+}
+
+/// Opens a WebSocket over a connection, with further headers.
+pub async fn open_over(
+    stream: TcpStream,
+    headers: &[(&'static str, &str)],
+) -> Result<WebSocketStream<TcpStream>, tokio_tungstenite::tungstenite::Error> {
+    let url = format!("ws://{}{PATH}", stream.peer_addr().unwrap());
     let mut request = url.into_client_request().unwrap();
-    if let Some(origin) = origin {
-        request
-            .headers_mut()
-            .insert("origin", origin.parse().unwrap());
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().unwrap());
     }
     let (socket, _) = timeout(PATIENCE, client_async(request, stream))
         .await

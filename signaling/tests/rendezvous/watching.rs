@@ -3,13 +3,14 @@
 use crate::http::ask;
 use crate::process::start;
 use crate::rig::{Client, PATIENCE, Server, metrics};
-use shoal_protocol::rendezvous::{PeerMessage, ServerMessage};
+use shoal_protocol::rendezvous::{MAX_MESSAGE, PeerMessage, ServerMessage};
 use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
+use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
 async fn what_peers_do_is_counted() {
@@ -57,6 +58,22 @@ async fn what_peers_do_is_counted() {
     }
     assert!(seen["shoal_received_bytes_total"] > 500.0);
     assert!(seen["shoal_relay_seconds_sum"] < 10.0);
+}
+
+#[tokio::test]
+async fn last_words_are_counted_too() {
+    let server = Server::start().await;
+    let (mut one, _) = Client::join(&server, 1).await;
+    one.flush().await;
+    let sent = ["shoal_sent_messages_total", "shoal_sent_bytes_total"];
+    let before = metrics(&server).await;
+    one.send_raw(Message::text(" ".repeat(MAX_MESSAGE + 1)))
+        .await;
+    let (_, words) = one.error().await;
+    one.closed().await;
+    let after = metrics(&server).await;
+    assert_eq!(after[sent[0]] - before[sent[0]], 1.0);
+    assert!(after[sent[1]] - before[sent[1]] > words.len() as f64);
 }
 
 #[tokio::test]

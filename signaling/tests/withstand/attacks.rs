@@ -35,36 +35,27 @@ async fn a_flood_of_joins_from_one_address() {
     let change = |config: &mut shoal_signaling::Config| {
         // The bystanders come from 127.0.0.1 too, and are here before.
         config.limits.address_joins_burst = 22;
-        config.limits.address_joins_per_second = 10.0;
     };
     withstand(
         change,
         async |server: &Server, bystanders: &mut Bystanders| {
             let before = reached(server, "address-joins-per-second").await;
             let (mut joined, mut refused) = (Vec::new(), 0);
-            // On a busy machine more flow back before enough are refused.
-            for n in 1..100 {
-                if refused == 10 {
-                    break;
-                }
-                let mut client = Client::connect_or_refused(server, n).await;
-                match &mut client {
-                    Ok(client) => client.send_join(None).await,
+            for n in 1..=30 {
+                match Client::connect_or_refused(server, n).await {
+                    Ok(mut client) => {
+                        client.send_join(None).await;
+                        joined.push(client);
+                    }
                     Err((code, wait)) => {
-                        assert_eq!(*code, ErrorCode::Limit);
+                        assert_eq!(code, ErrorCode::Limit);
                         assert!(wait.is_some_and(|wait| wait >= 500));
                         refused += 1;
-                        continue;
                     }
                 }
-                joined.extend(client.ok());
             }
             bystanders.notice_nothing().await;
-            assert!(
-                joined.len() >= 15 && refused == 10,
-                "{} {refused}",
-                joined.len()
-            );
+            assert_eq!((joined.len(), refused), (20, 10));
             let after = reached(server, "address-joins-per-second").await;
             assert_eq!(after - before, f64::from(refused));
         },
@@ -98,9 +89,8 @@ async fn more_connections_than_one_address_may_have() {
 #[tokio::test]
 async fn forged_forwarded_headers_help_nobody() {
     let change = |config: &mut shoal_signaling::Config| {
-        config.limits.address_requests_burst = 20;
-        config.limits.address_requests_per_second = 20.0;
-        // Health and metrics stay open to whoever watches.
+        // Two are the bystanders'; health and metrics stay open to whoever watches.
+        config.limits.address_requests_burst = 22;
     };
     withstand(change, async |server: &Server, _: &mut Bystanders| {
         let mut refused = 0;
@@ -113,21 +103,16 @@ async fn forged_forwarded_headers_help_nobody() {
                 refused += 1;
             }
         }
-        assert!(refused >= 5, "{refused}");
+        assert_eq!(refused, 10);
         assert_eq!(server.state.gauges().addresses, 1, "all are this one");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_hundred_thousand_namespaces_of_one_peer() {
-    let change = |config: &mut shoal_signaling::Config| {
-        config.limits.sessions_per_peer = 8;
-        config.limits.lease = Duration::from_secs(30);
-        // Each time as many as the server answers in a blink; the pure registry has the rest.
-        config.limits.address_joins_burst = 100_000;
-        config.limits.peer_joins_burst = 100_000;
-    };
+async fn more_namespaces_than_one_peer_may_be_in() {
+    // The full count is tried on the pure registry.
+    let change = |config: &mut shoal_signaling::Config| config.limits.sessions_per_peer = 8;
     withstand(
         change,
         async |server: &Server, bystanders: &mut Bystanders| {
@@ -219,8 +204,11 @@ async fn clients_that_never_read() {
 
 #[tokio::test]
 async fn slow_loris_and_half_an_upgrade() {
+    let change = |config: &mut shoal_signaling::Config| {
+        config.limits.head_timeout = Duration::from_millis(500);
+    };
     withstand(
-        |_| {},
+        change,
         async |server: &Server, bystanders: &mut Bystanders| {
             let mut streams = Vec::new();
             let upgrade = format!(
@@ -245,9 +233,8 @@ async fn slow_loris_and_half_an_upgrade() {
 #[tokio::test]
 async fn half_open_connections() {
     let change = |config: &mut shoal_signaling::Config| {
-        config.limits.join_timeout = Duration::from_millis(150);
-        config.limits.heartbeat = Duration::from_millis(200);
-        config.limits.pong_timeout = Duration::from_millis(400);
+        config.limits.heartbeat = Duration::from_secs(15);
+        config.limits.pong_timeout = Duration::from_secs(30);
     };
     withstand(
         change,
@@ -259,14 +246,12 @@ async fn half_open_connections() {
                 let (client, _) = Client::join(server, n).await;
                 silent.push(client.into_socket());
             }
-            let ended = async {
-                while server.state.gauges().connections > 2 {
-                    bystanders.answer_pings().await;
-                }
-            };
-            timeout(PATIENCE, ended)
-                .await
-                .expect("silence is never noticed");
+            for _ in 0..3 {
+                assert!(server.state.gauges().connections > 2);
+                server.state.skip(Duration::from_secs(15));
+                bystanders.answer_pings().await;
+            }
+            server.settles(|gauges| gauges.connections == 2).await;
             bystanders.notice_nothing().await;
             drop(silent);
         },
@@ -299,7 +284,6 @@ async fn frames_that_are_too_large_or_no_text() {
 async fn signals_to_nobody_and_too_many() {
     let change = |config: &mut shoal_signaling::Config| {
         config.limits.peer_signals_burst = 50;
-        config.limits.peer_signals_per_second = 20.0;
     };
     withstand(
         change,
@@ -314,7 +298,7 @@ async fn signals_to_nobody_and_too_many() {
                     other => panic!("{other:?}"),
                 }
             }
-            assert!(gone >= 50 && refused >= 5, "{gone} {refused}");
+            assert_eq!((gone, refused), (50, 30));
             bystanders.notice_nothing().await;
         },
     )

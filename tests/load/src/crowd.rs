@@ -169,6 +169,11 @@ impl Crowd {
         self.enter(newcomer).await
     }
 
+    /// The server they speak with.
+    pub fn target(&self) -> Target {
+        self.target
+    }
+
     /// How many peers are in.
     pub fn joined(&self) -> usize {
         self.joined.get()

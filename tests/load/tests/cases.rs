@@ -8,11 +8,11 @@ use shoal_load::{
     system::System,
 };
 use shoal_signaling::{
-    AppState, Config, address::Proxies, identity::Identity, limits::Limits, run,
+    AppState, Config, address::Proxies, identity::Identity, limits::Limits, listen, run,
 };
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
-    net::{TcpListener, TcpSocket},
+    net::TcpListener,
     sync::oneshot,
     task::{JoinHandle, LocalSet},
 };
@@ -26,7 +26,7 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
-        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap())
+        Self::on(listen("127.0.0.1:0").await.unwrap())
     }
 
     fn on(listener: TcpListener) -> Self {
@@ -55,10 +55,7 @@ impl Server {
     async fn restart(self) -> Self {
         self.stop.send(()).unwrap();
         self.running.await.unwrap();
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_reuseaddr(true).unwrap();
-        socket.bind(self.address).unwrap();
-        Self::on(socket.listen(1024).unwrap())
+        Self::on(listen(&self.address.to_string()).await.unwrap())
     }
 
     fn target(&self) -> Target {
