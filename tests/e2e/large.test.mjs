@@ -86,6 +86,7 @@ test(`${SIZE / MB} MB go from a file over peers to a file, and are never in memo
       const { value, above: bytes } = await watched(browser, work);
       above[`${name}, ${what}`] = bytes;
       t.diagnostic(`${name}, ${what}: ${Math.round((Date.now() - begun) / 1000)} s, ${Math.round(bytes / MB)} MB above`);
+      tab.assertClean();
       return value;
     };
     await step('fetched', () => peer.fetch(key, PATIENCE));
