@@ -4,6 +4,7 @@
  * file system and the blob is that file. It lives as long as the page does.
  */
 
+import { ShoalError } from './errors.js';
 import { newName } from './port.js';
 
 /** The folder of these files; beside that of the stores. */
@@ -13,27 +14,66 @@ const FOLDER = 'shoal-blobs';
 const lockOf = (name) => `shoal:blob:${name}`;
 
 /**
- * A blob of what is streamed; `undefined` where there are no such files, or no room.
+ * A blob of what is streamed; `undefined` where there are no such files. Where there is no room it
+ * is refused: the memory, which would be the other place, has less.
  *
  * @param {ReadableStream<Uint8Array<ArrayBuffer>>} stream
  * @param {string} type
  */
 export async function onDisk(stream, type) {
+  const name = newName();
+  let release = () => {};
+  const over = new Promise((resolve) => { release = () => resolve(undefined); });
+  /** @type {FileSystemFileHandle} */
+  let file;
+  /** @type {FileSystemWritableFileStream} */
+  let writable;
   try {
-    const name = newName();
     // Taken before there is a file, so that no file of a page that lives is without.
     await new Promise((taken) => {
       navigator.locks.request(lockOf(name), () => {
         taken(undefined);
-        return new Promise(() => {});
+        return over;
       });
     });
-    const file = await (await openFolder()).getFileHandle(name, { create: true });
-    await stream.pipeTo(await file.createWritable());
+    file = await (await openFolder()).getFileHandle(name, { create: true });
+    writable = await file.createWritable();
+  } catch {
+    release();
+    return undefined;
+  }
+  try {
+    await write(stream, writable);
     const written = await file.getFile();
     return written.slice(0, written.size, type);
-  } catch {
-    return undefined;
+  } catch (error) {
+    await openFolder().then((folder) => folder.removeEntry(name)).catch(() => {});
+    release();
+    if (!(error instanceof DOMException && error.name === 'QuotaExceededError')) throw error;
+    throw new ShoalError('quota', 'There is no room on the disk for a blob of this content. Read it with `stream()`, or serve it at its address.', { cause: error });
+  }
+}
+
+/**
+ * Writes what is streamed, and frees each part at once: Firefox collects none for seconds, in which
+ * half a gigabyte comes.
+ *
+ * @param {ReadableStream<Uint8Array<ArrayBuffer>>} stream
+ * @param {FileSystemWritableFileStream} writable
+ */
+async function write(stream, writable) {
+  const reader = stream.getReader();
+  try {
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      await writable.write(part.value);
+      // TypeScript does not know it, nor do browsers of before 2024.
+      /** @type {{ transfer?: (length: number) => ArrayBuffer }} */ (part.value.buffer).transfer?.(0);
+    }
+    await writable.close();
+  } catch (error) {
+    reader.cancel().catch(() => {});
+    writable.abort().catch(() => {});
+    throw error;
   }
 }
 
