@@ -148,13 +148,19 @@ fn when_nobody_wants_all_any_more_what_is_read_still_comes() {
     // What was asked for comes, and then no more.
     network.run_for(Duration::from_secs(2));
     let held = chunks_held(&network, 1, key);
-    assert!(held < 128, "{held} of 256 chunks came of a fetch that was stopped");
+    assert!(
+        held < 128,
+        "{held} of 256 chunks came of a fetch that was stopped"
+    );
     network.run_for(Duration::from_secs(20));
     assert_eq!(chunks_held(&network, 1, key), held);
     read(&mut network, 1, key, 250, &bytes);
     network.run_for(Duration::from_secs(20));
     let more = chunks_held(&network, 1, key) - held;
-    assert!((1..=1 + AHEAD_MAX).contains(&more), "{more} chunks came of one that was read");
+    assert!(
+        (1..=1 + AHEAD_MAX).contains(&more),
+        "{more} chunks came of one that was read"
+    );
 }
 
 #[test]
