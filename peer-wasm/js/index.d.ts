@@ -363,8 +363,8 @@ export class Transfer extends EventTarget {
    * The bytes in order, from the store, each chunk as soon as it is held. What is read is
    * fetched first, with some of what follows it, and nothing is read that the stream's reader
    * does not take. Throws `invalid-argument` for what is no range of the content. Firefox lets
-   * what was read lie in memory for seconds: who reads much frees each part when it is done with it
-   * (`part.buffer.transfer(0)`).
+   * what was read lie in memory for seconds; what is transferred to a closed `MessagePort` is freed
+   * at once.
    */
   stream(range?: Range): ReadableStream<Uint8Array<ArrayBuffer>>;
   /** These bytes, in memory, as soon as they are held; they are fetched first. */
