@@ -22,15 +22,13 @@ const lockOf = (name) => `shoal:blob:${name}`;
  */
 export async function onDisk(stream, type) {
   const name = newName();
-  let release = () => {};
-  const over = new Promise((resolve) => { release = () => resolve(undefined); });
   let hasFile = false;
   try {
     // Taken before there is a file, so that no file of a page that lives is without.
     await new Promise((taken) => {
       navigator.locks.request(lockOf(name), () => {
         taken(undefined);
-        return over;
+        return new Promise(() => {});
       });
     });
     const file = await (await openFolder()).getFileHandle(name, { create: true });
@@ -41,9 +39,8 @@ export async function onDisk(stream, type) {
     return written.slice(0, written.size, type);
   } catch (error) {
     await openFolder().then((folder) => folder.removeEntry(name)).catch(() => {});
-    release();
     if (error instanceof DOMException && error.name === 'QuotaExceededError') {
-      throw new ShoalError('quota', 'There is no room on the disk for a blob of this content. Read it with `stream()`, or serve it at its address.', { cause: error });
+      throw new ShoalError('quota', 'There is no room on the disk for a blob: use `stream()`.', { cause: error });
     }
     if (hasFile) throw error;
     return undefined;
@@ -57,23 +54,19 @@ export async function onDisk(stream, type) {
  * @param {ReadableStream<Uint8Array<ArrayBuffer>>} stream
  * @param {FileSystemWritableFileStream} writable
  */
-async function write(stream, writable) {
-  const reader = stream.getReader();
+function write(stream, writable) {
   // What is sent to a closed port is freed. `ArrayBuffer.transfer(0)` only hides it from Chromium's
   // collector.
   const nowhere = new MessageChannel().port1;
   nowhere.close();
-  try {
-    for (let part = await reader.read(); !part.done; part = await reader.read()) {
-      await writable.write(part.value);
-      nowhere.postMessage(undefined, [part.value.buffer]);
-    }
-    await writable.close();
-  } catch (error) {
-    reader.cancel().catch(() => {});
-    writable.abort().catch(() => {});
-    throw error;
-  }
+  return stream.pipeTo(new WritableStream({
+    write: async (part) => {
+      await writable.write(part);
+      nowhere.postMessage(undefined, [part.buffer]);
+    },
+    close: () => writable.close(),
+    abort: (reason) => writable.abort(reason),
+  }));
 }
 
 /** Deletes the files of pages that are gone. */

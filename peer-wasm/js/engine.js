@@ -59,9 +59,6 @@ async function quota() {
   }
 }
 
-/** @param {any} options of a client */
-const networkOf = ({ rendezvous, namespace, secret } = {}) => JSON.stringify([rendezvous, namespace, secret]);
-
 export class EngineRoom {
   /** @type {Engine | undefined} */
   #engine;
@@ -251,7 +248,7 @@ export class EngineRoom {
   #attach(number, client, id, options) {
     // A tab that heard no answer asks again.
     if (client.attaching) return;
-    client.network = networkOf(options);
+    client.network = `${options?.rendezvous} ${options?.namespace} ${options?.secret}`;
     client.attaching = (async () => {
       // All tabs are told over their pages why there is none.
       const engine = await this.#opened?.catch(() => undefined);

@@ -98,7 +98,8 @@ class Files {
     let opening = this.#opening.get(slot);
     if (!opening) {
       const opened = this.#openFile(slot).finally(() => this.#opening.delete(slot));
-      opening = orLate(opened);
+      const late = new Promise((resolve) => { setTimeout(resolve, OPENING_MAX, false); });
+      opening = /** @type {Promise<boolean>} */ (Promise.race([opened, late]));
       this.#opening.set(slot, opening);
     }
     return opening;
@@ -271,23 +272,6 @@ class Files {
   #close(slot) {
     this.#open.get(slot)?.handle.close();
     this.#open.delete(slot);
-  }
-}
-
-/**
- * As a promise, or `false` if that takes too long.
- *
- * @param {Promise<boolean>} opened
- * @returns {Promise<boolean>}
- */
-async function orLate(opened) {
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let timer;
-  const late = new Promise((resolve) => { timer = setTimeout(resolve, OPENING_MAX, false); });
-  try {
-    return /** @type {boolean} */ (await Promise.race([opened, late]));
-  } finally {
-    clearTimeout(timer);
   }
 }
 
