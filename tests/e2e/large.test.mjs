@@ -21,7 +21,8 @@ const SIZE = Number(process.env.SHOAL_LARGE ?? (process.env.CI ? 768 : 2048)) * 
 /** What the browser as a whole may take above what it had, while it reads and saves, in bytes:
  *  buffers of several processes, which are not given back at once. Chromium had 192 MB at most. */
 const ABOVE = 256 * MB;
-/** What nobody frees lies in Firefox until it collects: 700 MB of 2 GB, where a person has no picker. */
+/** Not bounded: what nobody frees lies in Firefox until it collects (519 of 768 MB, 701 of 2,048).
+ *  No person saves so there, where there is no picker. */
 const LAZY = 'firefox, saved through a file handle';
 const PATIENCE = 900_000;
 
@@ -158,5 +159,5 @@ test(`${SIZE / MB} MB go from a file over peers to a file, and are never in memo
     await browser.close();
   }
   t.diagnostic(JSON.stringify(Object.fromEntries(Object.entries(above).map(([what, bytes]) => [what, Math.round(bytes / MB)]))));
-  for (const [what, bytes] of Object.entries(above)) assert.ok(bytes < (what === LAZY ? SIZE * 0.75 : ABOVE), `${what}: ${Math.round(bytes / MB)} MB more`);
+  for (const [what, bytes] of Object.entries(above)) assert.ok(bytes < ABOVE || what === LAZY, `${what}: ${Math.round(bytes / MB)} MB more`);
 });
