@@ -12,10 +12,11 @@ import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
  * loads only if it calls `serve`) and for thousands of fetches at a time; by 11,700 for sealed
  * signals (HPKE: X25519, HKDF, ChaCha20Poly1305) and private namespaces; and by 4,950 for notes
  * beside files, from which a lost database is filled again, and for blobs on the disk; and by 3,200 for
- * channels in which little waits, links that give way, and TURN accounts that are renewed. Went down
- * by 11,900 for what panics and `Debug` leave, the order of functions, and fewer files.
+ * channels in which little waits, links that give way, and TURN accounts that are renewed; and by 50
+ * for fetches that end for those who only read. Went down by 11,900 for what panics and `Debug`
+ * leave, the order of functions, and fewer files.
  */
-const BUDGET = 236_700;
+const BUDGET = 236_750;
 /** Where the budget is to end. WebTorrent is 56 KB, js-libp2p 128 KB, Helia 309 KB. */
 const GOAL = 110_000;
 

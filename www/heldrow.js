@@ -269,14 +269,12 @@ export class HeldRow {
   #onView() {
     const { id, content } = this.#entry;
     const kind = kindOf(content);
-    if (stateOf(this.#entry) === 'partial') this.#help.library.fetch(id);
     if (this.#viewer || !kind || !content.key) {
-      endViewer(this.#viewer);
-      this.#viewer = undefined;
+      this.#endView();
     } else {
+      if (this.#entry.fetching?.isPaused || stateOf(this.#entry) === 'partial') this.#onGoOn();
       this.#viewer = viewer(kind, this.#help.peer.url(content.key), titleOf(content), () => {
-        endViewer(this.#viewer);
-        this.#viewer = undefined;
+        this.#endView();
         this.#cannotShow = true;
         announce(`This browser cannot show ${titleOf(content)}.`);
         this.update();
@@ -285,6 +283,11 @@ export class HeldRow {
       this.#chunks.open = true;
     }
     this.update();
+  }
+
+  #endView() {
+    endViewer(this.#viewer);
+    this.#viewer = undefined;
   }
 
   #saving = false;
@@ -341,6 +344,8 @@ export class HeldRow {
   #onStop() {
     this.#entry.publishing?.stop();
     this.#entry.fetching?.stop();
+    // It would go on reading.
+    this.#endView();
   }
 
   async #onRemove() {

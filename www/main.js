@@ -64,8 +64,9 @@ async function start(peer) {
   sharing.allow({ namespace, people, library });
 
   await Promise.all([library.load(), people.refresh(), space.update()]);
-  // Where there are no service workers contents are saved all the same, but not shown.
-  peer.serve().then(() => library.giveAddresses(), () => {});
+  // Where there are no service workers contents are saved all the same, but not shown. What is
+  // shown is read only: whether the rest comes is said by the row, and ends with its `Stop`.
+  peer.serve({ onDemand: true }).then(() => library.giveAddresses(), () => {});
   new LinkPanel({ people, library, namespace });
 }
 

@@ -464,6 +464,8 @@ pub enum Command {
     StopFetch {
         /// The content.
         key: ContentKey,
+        /// Goes on with what is read: somebody still wants that, and nobody the rest.
+        on_demand: bool,
     },
     /// Reads a chunk, once it is held. Answered `Bytes`.
     Read {

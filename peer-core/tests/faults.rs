@@ -343,7 +343,13 @@ fn a_fetch_whose_proof_cannot_be_read_is_answered() {
     network.run_until("a part", MINUTE, |network| {
         network.held(1, key) > 2 * MIB as u64
     });
-    let stop = network.call(1, Command::StopFetch { key });
+    let stop = network.call(
+        1,
+        Command::StopFetch {
+            key,
+            on_demand: false,
+        },
+    );
     network.answer(1, stop).expect("it stops");
     network.kill(1);
     network.revive(1);

@@ -131,6 +131,39 @@ fn on_demand_comes_what_is_read_and_a_little_more() {
 }
 
 #[test]
+fn when_nobody_wants_all_any_more_what_is_read_still_comes() {
+    let (mut network, key, bytes) = scene(315, 1, 64 * MIB);
+    let all = network.fetch(1, key);
+    network.answer(1, all).unwrap();
+    let reader = network.fetch_on_demand(1, key);
+    network.answer(1, reader).unwrap();
+    network.run_until("some of it", MINUTE, |network| {
+        chunks_held(network, 1, key) >= 8
+    });
+    let on_demand = true;
+    let stop = network.call(1, Command::StopFetch { key, on_demand });
+    network.answer(1, stop).unwrap();
+    assert!(!is_wanted(&network, 1, key), "nor after a restart");
+
+    // What was asked for comes, and then no more.
+    network.run_for(Duration::from_secs(2));
+    let held = chunks_held(&network, 1, key);
+    assert!(
+        held < 128,
+        "{held} of 256 chunks came of a fetch that was stopped"
+    );
+    network.run_for(Duration::from_secs(20));
+    assert_eq!(chunks_held(&network, 1, key), held);
+    read(&mut network, 1, key, 250, &bytes);
+    network.run_for(Duration::from_secs(20));
+    let more = chunks_held(&network, 1, key) - held;
+    assert!(
+        (1..=1 + AHEAD_MAX).contains(&more),
+        "{more} chunks came of one that was read"
+    );
+}
+
+#[test]
 fn who_reads_slowly_is_sent_no_more_than_it_reads() {
     let (mut network, key, bytes) = scene(320, 1, 32 * MIB);
     let fetch = network.fetch_on_demand(1, key);

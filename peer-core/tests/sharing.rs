@@ -112,7 +112,13 @@ fn who_holds_a_part_passes_on_that_and_the_proof() {
     network.run_until("a part", MINUTE, |network| {
         network.held(1, key) >= MIB as u64
     });
-    let stop = network.call(1, Command::StopFetch { key });
+    let stop = network.call(
+        1,
+        Command::StopFetch {
+            key,
+            on_demand: false,
+        },
+    );
     network.answer(1, stop).expect("it stops");
     network.kill(0);
     // Not even the last chunk, which a proof is made of.

@@ -34,6 +34,8 @@ class Client {
   /** @type {Promise<void> | undefined} */
   attaching;
   isAttached = false;
+  /** Names the rendezvous and namespace it is in. */
+  network = '';
   /** Ends waiting for the lock of its tab. */
   gone = new AbortController();
 
@@ -69,7 +71,7 @@ export class EngineRoom {
   /** Clients of other tabs. @type {Map<string, number>} */
   #numbers = new Map();
   #nextNumber = 1;
-  /** Who fetches what. @type {Map<string, Set<string>>} */
+  /** Who fetches what, and whether only what is read. @type {Map<string, Map<string, boolean>>} */
   #fetches = new Map();
   #isOver = false;
   #isTemporary = Promise.resolve(false);
@@ -208,7 +210,7 @@ export class EngineRoom {
       if (of === number) this.#numbers.delete(name);
     }
     for (const fetching of this.#fetches.values()) {
-      for (const fetch of fetching) if (fetch.startsWith(`${number}:`)) fetching.delete(fetch);
+      for (const fetch of fetching.keys()) if (fetch.startsWith(`${number}:`)) fetching.delete(fetch);
     }
     client.gone.abort();
     client.port.close();
@@ -232,7 +234,7 @@ export class EngineRoom {
     else if (call === 'abort') this.#abort(number, id);
     else if (!client.isAttached) client.post({ id, error: { code: 'closed', message: `\`${call}\` was called before \`attach\`` } });
     else {
-      if (call === 'fetch') this.#noteFetch(number, id, args?.key);
+      if (call === 'fetch') this.#noteFetch(number, id, args);
       this.#enter((engine) => engine.call(number, id, call, args));
     }
   }
@@ -246,6 +248,7 @@ export class EngineRoom {
   #attach(number, client, id, options) {
     // A tab that heard no answer asks again.
     if (client.attaching) return;
+    client.network = `${options?.rendezvous} ${options?.namespace} ${options?.secret}`;
     client.attaching = (async () => {
       // All tabs are told over their pages why there is none.
       const engine = await this.#opened?.catch(() => undefined);
@@ -265,29 +268,59 @@ export class EngineRoom {
 
   /**
    * What was fetched for several goes on until the last of them takes it back, though the
-   * engine has long answered all of them.
+   * engine has long answered all of them; and all of it until nobody wants but what is read.
    *
    * @param {number} number
    * @param {number} id
    */
   #abort(number, id) {
     this.#enter((engine) => engine.abort(number, id));
-    for (const [key, fetching] of this.#fetches) {
-      if (!fetching.delete(`${number}:${id}`) || fetching.size > 0) continue;
-      this.#fetches.delete(key);
-      this.#enter((engine) => engine.call(number, id, 'stopFetch', { key }));
+    for (const [what, fetching] of this.#fetches) {
+      const onDemand = fetching.get(`${number}:${id}`);
+      if (onDemand === undefined) continue;
+      fetching.delete(`${number}:${id}`);
+      const others = [...fetching.values()];
+      if (others.length === 0) this.#fetches.delete(what);
+      else if (onDemand || others.includes(false)) continue;
+      const [key] = what.split(' ', 1);
+      this.#enter((engine) => engine.call(number, id, 'stopFetch', { key, onDemand: others.length > 0 }));
     }
   }
 
   /**
    * @param {number} number
    * @param {number} id
-   * @param {unknown} key
+   * @param {any} args
    */
-  #noteFetch(number, id, key) {
-    if (typeof key !== 'string') return;
-    const fetching = this.#fetches.get(key) ?? new Set();
-    this.#fetches.set(key, fetching.add(`${number}:${id}`));
+  #noteFetch(number, id, args) {
+    if (typeof args?.key !== 'string') return;
+    const what = this.#fetchOf(number, args.key);
+    const fetching = this.#fetches.get(what) ?? new Map();
+    this.#fetches.set(what, fetching.set(`${number}:${id}`, args.onDemand === true));
+  }
+
+  /**
+   * Forgets who fetched what is over: it is whole, or was before; it was removed; it failed.
+   *
+   * @param {number} number
+   * @param {any} message
+   */
+  #noteEnd(number, { event, key, progress, removed, content, id, ok, error }) {
+    if (event === 'progress' && progress.state === 'done') this.#fetches.delete(this.#fetchOf(number, key));
+    else if (event === 'content' && removed) this.#fetches.delete(this.#fetchOf(number, content.key));
+    else if (error || (ok?.key && ok.held === ok.size)) {
+      for (const fetching of this.#fetches.values()) fetching.delete(`${number}:${id}`);
+    }
+  }
+
+  /**
+   * Names a fetch: those of a key in two namespaces have nothing to do with each other.
+   *
+   * @param {number} number
+   * @param {string} key
+   */
+  #fetchOf(number, key) {
+    return `${key} ${this.#clients.get(number)?.network}`;
   }
 
   /**
@@ -297,7 +330,7 @@ export class EngineRoom {
    */
   #answer(number, message, transfer) {
     try {
-      if (message.event === 'progress' && message.progress.state === 'done') this.#fetches.delete(message.key);
+      this.#noteEnd(number, message);
       this.#clients.get(number)?.post(message, transfer);
     } catch (error) {
       console.error('Shoal: a message could not be passed on', error);

@@ -19,6 +19,9 @@ const FOLDER = 'shoal';
 const NOTES = 'notes';
 /** What is kept for a chunk, in bytes, however short it is. */
 const CHUNK = 256 * 1024;
+/** How long a file may take to open, in milliseconds. Chromium 156 was seen to leave one of three
+ *  that were opened at once unanswered for good. A guess: many times what it takes. */
+const OPENING_MAX = 2000;
 /** Most files kept open. Guess: more than are fetched and served at a time. */
 const OPEN_MAX = 32;
 
@@ -86,7 +89,7 @@ class Files {
   }
 
   /**
-   * Opens the file of a slot, if it can be had here.
+   * Opens the file of a slot, if it can be had here. One that is late is used once it is there.
    *
    * @param {string} slot
    */
@@ -94,7 +97,9 @@ class Files {
     if (this.#open.has(slot)) return true;
     let opening = this.#opening.get(slot);
     if (!opening) {
-      opening = this.#openFile(slot).finally(() => this.#opening.delete(slot));
+      const opened = this.#openFile(slot).finally(() => this.#opening.delete(slot));
+      const late = new Promise((resolve) => { setTimeout(resolve, OPENING_MAX, false); });
+      opening = /** @type {Promise<boolean>} */ (Promise.race([opened, late]));
       this.#opening.set(slot, opening);
     }
     return opening;

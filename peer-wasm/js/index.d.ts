@@ -362,7 +362,9 @@ export class Transfer extends EventTarget {
   /**
    * The bytes in order, from the store, each chunk as soon as it is held. What is read is
    * fetched first, with some of what follows it, and nothing is read that the stream's reader
-   * does not take. Throws `invalid-argument` for what is no range of the content.
+   * does not take. Throws `invalid-argument` for what is no range of the content. Firefox lets
+   * what was read lie in memory for seconds; what is transferred to a closed `MessagePort` is freed
+   * at once.
    */
   stream(range?: Range): ReadableStream<Uint8Array<ArrayBuffer>>;
   /** These bytes, in memory, as soon as they are held; they are fetched first. */
@@ -370,8 +372,8 @@ export class Transfer extends EventTarget {
   /**
    * All bytes, with the content's media type. Above 64 MiB they are copied into a file of the
    * site's private file system, where there is one, which is deleted some time after the page is
-   * gone; so they do not sit in memory, and take as much room again. To save or show a content
-   * use `stream` or `url`.
+   * gone; so they do not sit in memory, and take as much room again: without it `blob` rejects with
+   * `quota`. To save or show a content use `stream` or `url`.
    */
   blob(): Promise<Blob>;
   arrayBuffer(): Promise<ArrayBuffer>;

@@ -202,7 +202,10 @@ pub fn read(call: &str, args: &JsValue) -> Result<Call, Error> {
             priority: priority(args)?,
         },
         "limit" => Command::Limit(limits(args)?),
-        "stopFetch" => Command::StopFetch { key: key(args)? },
+        "stopFetch" => Command::StopFetch {
+            key: key(args)?,
+            on_demand: flag(args, "onDemand"),
+        },
         "read" => Command::Read {
             key: key(args)?,
             index: index(args)?,

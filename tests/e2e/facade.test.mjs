@@ -331,6 +331,47 @@ for (const name of BROWSERS) {
     tab.assertClean();
   });
 
+  test(`${name}: a fetch ends with the last who wants it, and of all of it with the last who wants all`, async (t) => {
+    const tab = await open(t);
+    const told = await tab.evaluate(async () => {
+      const peer = await open();
+      const fetching = async (peer, key, options) => {
+        const abort = new AbortController();
+        await peer.fetch(key, { signal: abort.signal, ...options });
+        return async () => { abort.abort(); await noted(peer); };
+      };
+      const stops = () => calls.splice(0).filter(({ call }) => call === 'stopFetch').map(({ args }) => [args.key, args.onDemand]);
+      const stopAll = await fetching(peer, 'k700000');
+      const stopRead = await fetching(peer, 'k700000', { onDemand: true });
+      await stopAll();
+      const told = { all: stops() };
+      await stopRead();
+      told.read = stops();
+
+      // Who fetched what was here, and what is gone, wants it no more.
+      order({ do: 'hold', key: 'k500000', chunks: 2 });
+      await peer.fetch('k500000');
+      order({ do: 'hold', key: 'k500000', chunks: 1 });
+      await peer.fetch('k500000').then(({ done }) => {
+        order({ do: 'say', message: { event: 'content', content: { key: 'k500000', size: 500_000, held: 0 }, removed: true } });
+        return outcome(done);
+      });
+      await (await fetching(peer, 'k500000'))();
+      told.again = stops();
+
+      const other = await open({ namespace: 'another' });
+      const stopHere = await fetching(peer, 'k600000');
+      await fetching(other, 'k600000');
+      await stopHere();
+      told.here = stops();
+      return told;
+    });
+    assert.deepEqual(told, {
+      all: [['k700000', true]], read: [['k700000', false]], again: [['k500000', false]], here: [['k600000', false]],
+    });
+    tab.assertClean();
+  });
+
   test(`${name}: a fetch is paused, prioritised and taken back, limits are changed`, async (t) => {
     const tab = await open(t);
     const seen = await tab.evaluate(async () => {

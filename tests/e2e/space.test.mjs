@@ -169,6 +169,22 @@ async function damage([record, file, proof]) {
   await writable.close();
 }
 
+test('chromium: a large blob for which there is no room on the disk is refused, and not made in memory', async (t) => {
+  const server = await startServer([], { until: t });
+  const browser = await launch('chromium', { until: t, profile: await temporaryProfile() });
+  const peer = await openPeer(browser, site, server, { context: 'profile', until: t });
+  const { key } = await peer.publish({ name: 'large', size: 65 * MIB });
+  const session = await peer.tab.page.createCDPSession();
+  await session.send('Storage.overrideQuotaForOrigin', { origin: new URL(site.url).origin, quotaSize: 80 * MIB });
+  const told = await peer.tab.evaluate(async (key) => {
+    const { code } = await (await window.shoal.peer.fetch(key)).blob().catch((error) => error);
+    const left = [];
+    for await (const name of (await (await navigator.storage.getDirectory()).getDirectoryHandle('shoal-blobs')).keys()) left.push(name);
+    return { code, left };
+  }, key);
+  assert.deepEqual(told, { code: 'quota', left: [] });
+});
+
 test('firefox: a fetch that finds the disk full waits, and goes on when something is removed', async (t) => {
   const { server, publisher, keys } = await scene('chromium', t, [4, 8]);
   // Of a small disk Firefox gives 10 MiB to a site.

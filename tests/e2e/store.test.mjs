@@ -519,20 +519,47 @@ for (const name of BROWSERS) {
     tab.assertClean();
   });
 
-  test(`${name}: a store of the version before is taken over whole`, async (t) => {
+  test(`${name}: a file that the browser does not open is not waited for, and used when it does`, async (t) => {
     const tab = await openPage(name, t);
-    const seen = await run(tab, 'page', async (CHUNK) => {
-      const stores = ['meta', 'identity', 'contents', 'proofs', 'chunks'];
+    const seen = await run(tab, 'worker', async (CHUNK) => {
+      const { prototype } = FileSystemFileHandle;
+      const { createSyncAccessHandle } = prototype;
+      let answer;
+      prototype.createSyncAccessHandle = function () {
+        return new Promise((resolve) => { answer = async () => resolve(await createSyncAccessHandle.call(this)); });
+      };
+      const opened = await globalThis.open(NAME);
+      const content = await opened.call('publish', { data: globalThis.bytes(2 * CHUNK, 1) });
+      const counts = [await globalThis.chunks(NAME)];
+      await answer();
+      prototype.createSyncAccessHandle = createSyncAccessHandle;
+      await opened.call('publish', { data: globalThis.bytes(2 * CHUNK, 2) });
+      counts.push(await globalThis.chunks(NAME));
+      const same = globalThis.isSame(await globalThis.readAll(opened, content), globalThis.bytes(2 * CHUNK, 1));
+      await opened.close();
+      return { counts, same };
+    }, CHUNK);
+    assert.deepEqual(seen, { counts: [[2, 0], [2, 2]], same: true });
+    tab.assertClean();
+  });
+
+  // Version 1 had no files; in neither did records say what is pinned and when it was used.
+  for (const [version, place] of [[1, 'page'], [2, 'worker']]) test(`${name}, ${place}: a store of version ${version} is taken over whole`, async (t) => {
+    const tab = await openPage(name, t);
+    const seen = await run(tab, place, async (CHUNK, version) => {
+      const stores = ['meta', 'identity', 'contents', 'proofs', 'chunks', ...(version > 1 ? ['places'] : [])];
       const made = await globalThis.open(NAME);
       const content = await made.call('publish', { data: globalThis.bytes(2 * CHUNK, 1) });
       await made.close();
       const rows = await globalThis.raw(NAME, stores, (...all) => Promise.all(all.map(async (store) => (
         [await globalThis.finished(store.getAllKeys()), await globalThis.finished(store.getAll())]
       ))));
-      const opening = indexedDB.open('old', 1);
+      await globalThis.finished(indexedDB.deleteDatabase(NAME));
+      await (await globalThis.files(NAME)).folder.removeEntry('notes', { recursive: true });
+      const opening = indexedDB.open(NAME, version);
       opening.onupgradeneeded = () => { for (const store of stores) opening.result.createObjectStore(store); };
       (await globalThis.finished(opening)).close();
-      await globalThis.raw('old', stores, (...all) => {
+      await globalThis.raw(NAME, stores, (...all) => {
         for (const [at, store] of all.entries()) {
           const [keys, values] = rows[at];
           for (const [row, key] of keys.entries()) {
@@ -540,21 +567,21 @@ for (const name of BROWSERS) {
             store.put(values[row], key);
           }
         }
-        all[0].put(1, 'format');
+        all[0].put(version, 'format');
       });
-      const opened = await globalThis.open('old');
+      const opened = await globalThis.open(NAME);
       const same = globalThis.isSame(await globalThis.readAll(opened, content), globalThis.bytes(2 * CHUNK, 1));
       // Whether it was published or fetched is not known, so it is not to go unasked.
       const [{ pinned }] = await opened.call('contents', {});
       await opened.call('pin', { key: content.key, pinned: false });
       await opened.close();
-      const again = await globalThis.open('old');
+      const again = await globalThis.open(NAME);
       const [{ pinned: after }] = await again.call('contents', {});
       await again.close();
-      const format = await globalThis.raw('old', ['meta'], (meta) => globalThis.finished(meta.get('format')));
-      return { same, isSamePeer: opened.peer === made.peer, format, pinned, after };
-    }, CHUNK);
-    assert.deepEqual(seen, { same: true, isSamePeer: true, format: 3, pinned: true, after: false });
+      const format = await globalThis.raw(NAME, ['meta'], (meta) => globalThis.finished(meta.get('format')));
+      return { same, isSamePeer: opened.peer === made.peer, format, pinned, after, chunks: await globalThis.chunks(NAME) };
+    }, CHUNK, version);
+    assert.deepEqual(seen, { same: true, isSamePeer: true, format: 3, pinned: true, after: false, chunks: version > 1 ? [0, 2] : [2, 0] });
     tab.assertClean();
   });
 

@@ -88,8 +88,15 @@ impl Node {
                 self.transfers.set_limit(now, limits.download);
                 self.answer(call, Answer::Done);
             }
-            Command::StopFetch { key } => {
-                self.stop_fetch(key);
+            Command::StopFetch { key, on_demand } => {
+                match self.transfers.terms(key).filter(|_| on_demand) {
+                    Some(terms) => {
+                        let terms = Terms { on_demand, ..terms };
+                        self.transfers.set_terms(now, key, terms);
+                        self.note_wanted(key);
+                    }
+                    None => self.stop_fetch(key),
+                }
                 self.answer(call, Answer::Done);
             }
             Command::Read { key, index } => self.read(call, key, index),
