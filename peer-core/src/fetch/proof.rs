@@ -3,14 +3,13 @@
 
 use crate::{policy, random::Random};
 use shoal_protocol::{id::PeerId, sorted::SortedSet, time::Timestamp};
-use std::collections::VecDeque;
 
 /// Rounds in which each source is asked for the proof once, in random order. Whoever was asked
 /// before may still answer: a proof is small, and the first that comes is taken.
 #[derive(Debug, Default)]
 pub(super) struct ProofRounds {
     /// Who is asked, and since when; the oldest first.
-    asked: VecDeque<(PeerId, Timestamp)>,
+    asked: Vec<(PeerId, Timestamp)>,
     /// Who was asked in this round.
     tried: SortedSet<PeerId>,
     /// How often somebody was asked.
@@ -23,8 +22,8 @@ impl ProofRounds {
     /// When another of the sources that `can_prove` it is asked, if none of those that were
     /// asked answers: soon if there is another, for a source may have gone silent.
     pub(super) fn due(&self, can_prove: &[PeerId]) -> Option<Timestamp> {
-        let (_, oldest) = *self.asked.front()?;
-        let (_, newest) = *self.asked.back()?;
+        let (_, oldest) = *self.asked.first()?;
+        let (_, newest) = *self.asked.last()?;
         let last = oldest + policy::PROOF_TIMEOUT;
         // Longer each time from the third on, as it is more likely that all of them are slow.
         let patience = policy::PROOF_HEDGE * (1 << self.times.saturating_sub(2).min(8));
@@ -44,12 +43,12 @@ impl ProofRounds {
         mut can_prove: Vec<PeerId>,
         random: &mut Random,
     ) -> (Option<PeerId>, Option<PeerId>) {
-        let oldest = self.asked.front().copied();
+        let oldest = self.asked.first().copied();
         let given_up = oldest.filter(|(_, asked)| {
             self.asked.len() >= policy::PROOF_ASKED || *asked + policy::PROOF_TIMEOUT <= now
         });
         if given_up.is_some() {
-            self.asked.pop_front();
+            self.asked.remove(0);
         }
         if can_prove.iter().all(|peer| self.tried.contains(peer)) {
             let given_up = given_up.filter(|_| can_prove.len() > 1);
@@ -60,7 +59,7 @@ impl ProofRounds {
         let at = random.below(can_prove.len() as u32) as usize;
         let next = can_prove.get(at).copied();
         if let Some(peer) = next {
-            self.asked.push_back((peer, now));
+            self.asked.push((peer, now));
             self.tried.insert(peer);
             self.times = self.times.saturating_add(1);
         }
