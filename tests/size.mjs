@@ -16,7 +16,7 @@ import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
  * for fetches that end for those who only read. Went down by 11,900 for what panics and `Debug`
  * leave, the order of functions, and fewer files.
  */
-const BUDGET = 236_750;
+const BUDGET = 237_000;
 /** Where the budget is to end. WebTorrent is 56 KB, js-libp2p 128 KB, Helia 309 KB. */
 const GOAL = 110_000;
 
