@@ -73,11 +73,14 @@ impl Water {
         }
         let rate = self.left as f64 / self.span.as_secs_f64().max(1e-3);
         (self.left, self.span) = (0, Duration::ZERO);
-        // What leaves at once is in the network's buffers, not yet over the line.
-        self.seen = match rate > self.seen {
-            true => (self.seen + rate.min(self.seen * 2.0)) / 2.0,
-            false => (self.seen * 3.0 + rate) / 4.0,
-        };
+        // If nothing more was to be sent, it may have been empty for long.
+        if level > 0 || self.held_back {
+            // What leaves at once is in the network's buffers, not yet over the line.
+            self.seen = match rate > self.seen {
+                true => (self.seen + rate.min(self.seen * 2.0)) / 2.0,
+                false => (self.seen * 3.0 + rate) / 4.0,
+            };
+        }
         if level > 0 {
             self.rate = (self.rate * 3.0 + rate) / 4.0;
         } else if std::mem::take(&mut self.held_back) {
@@ -208,6 +211,19 @@ mod tests {
             let Ran { sent, .. } = run(line, Duration::from_millis(40), 0.0);
             assert!(sent > 0.85 * line, "{line}: {sent}");
         }
+    }
+
+    #[test]
+    fn a_little_now_and_then_says_nothing_of_the_line() {
+        let (mut water, mut now) = (Water::default(), START);
+        let before = water.payload(water.rate);
+        for _ in 0..20 {
+            assert!(water.has_room(water.rate, GRAIN));
+            water.took(now, GRAIN);
+            now = now + Duration::from_secs(1);
+            water.set_level(now, 0);
+        }
+        assert_eq!(water.payload(water.rate), before);
     }
 
     #[test]
