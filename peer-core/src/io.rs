@@ -466,6 +466,8 @@ pub enum Command {
         key: ContentKey,
         /// Goes on with what is read: somebody still wants that, and nobody the rest.
         on_demand: bool,
+        /// Does nothing to a fetch of all of it, which a rule or the store may have begun.
+        unless_wanted: bool,
     },
     /// Reads a chunk, once it is held. Answered `Bytes`.
     Read {

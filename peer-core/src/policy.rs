@@ -60,11 +60,14 @@ pub(crate) const FORMER_MAX: usize = 256;
 /// Guess: above the pauses of an honest one.
 pub(crate) const PLACE: Duration = Duration::from_secs(5);
 /// How long a proof answer may take before another source is asked as well, if there is one;
-/// from the third on twice as long each time. Guess: above most round trips; asking once more costs some 2 KiB.
+/// from the third on twice as long each time. Guess: above most round trips; asking once more
+/// costs some 2 KiB of a small content.
 pub(crate) const PROOF_HEDGE: Duration = Duration::from_millis(150);
 /// Sources asked for one proof at a time.
 pub(crate) const PROOF_ASKED: usize = 3;
-/// How long a proof answer may take at all.
+/// So many times as long if some of an answer comes meanwhile: that of 4 GB has 490 KB.
+pub(crate) const PROOF_DRIPS: u32 = 4;
+/// How long nothing new of a proof answer may come.
 pub(crate) const PROOF_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a fetch waits before it tries a full or failing store again.
 pub(crate) const STORE_RETRY: Duration = Duration::from_secs(3);

@@ -4,8 +4,13 @@ mod network;
 
 use network::{Fault, MIB, Network};
 use shoal_peer_core::io::*;
-use shoal_protocol::{content::ContentKey, id::LinkId, namespace::Namespace};
-use std::time::Duration;
+use shoal_protocol::{
+    bulk::{BulkHeader, BulkKind},
+    content::ContentKey,
+    id::LinkId,
+    namespace::Namespace,
+};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -221,6 +226,67 @@ fn a_failing_store_loses_nothing() {
     network.assert_content(1, key, &bytes);
 }
 
+/// Bytes of proofs that a peer sends from now on.
+fn count_proofs(network: &mut Network, peer: usize) -> Rc<Cell<usize>> {
+    let count = Rc::new(Cell::new(0));
+    let counted = Rc::clone(&count);
+    network.peers[peer].tamper = Some(Box::new(move |frame| {
+        if let Frame::Binary(bytes) = &frame
+            && let Ok((header, payload)) = BulkHeader::decode(bytes)
+            && header.kind == BulkKind::Proof
+        {
+            counted.set(counted.get() + payload.len());
+        }
+        vec![frame]
+    }));
+    count
+}
+
+#[test]
+fn a_proof_that_cannot_be_stored_is_not_fetched_again() {
+    let mut network = Network::new(26, 2);
+    let bytes = network.random_bytes(16 * MIB);
+    let key = network.publish(0, "pinned", &bytes);
+    network.run_for(Duration::from_secs(1));
+    let sent = count_proofs(&mut network, 0);
+    network.peers[1].store_fails = Some(StoreError::Quota);
+    let fetch = Command::Fetch {
+        key,
+        priority: Priority::Auto,
+        paused: false,
+        on_demand: false,
+        pinned: true,
+    };
+    network.call(1, fetch);
+    network.run_for(MINUTE);
+    assert_eq!(reason(&network, 1, key), Some(Code::Quota));
+    network.peers[1].store_fails = None;
+    network.run_until("the file", MINUTE, |network| network.has_all(1, key));
+    network.assert_content(1, key, &bytes);
+    let sent = sent.get();
+    assert!(sent < 4096, "{sent} bytes of a proof of some 3,300");
+    let held = network.peers[1].store.contents(&Namespace::default());
+    assert!(held[0].pinned, "as it was asked for");
+}
+
+#[test]
+fn a_proof_may_take_long() {
+    let mut network = Network::new(27, 2);
+    let bytes = network.random_bytes(64 * MIB);
+    let key = network.publish(0, "large", &bytes);
+    network.run_for(Duration::from_secs(1));
+    // 9.5 kB of it.
+    network.peers[0].access.up = 1200.0;
+    let sent = count_proofs(&mut network, 0);
+    let fetch = network.fetch(1, key);
+    let start = network.now;
+    network.run_until("its size", MINUTE, |network| {
+        network.peers[1].answers.contains_key(&fetch)
+    });
+    assert!(network.now.since(start) > Duration::from_secs(6));
+    assert!(sent.get() < 10_000, "{} bytes", sent.get());
+}
+
 #[test]
 fn a_fetch_without_sources_waits_says_so_and_goes_on() {
     let mut network = Network::new(26, 2);
@@ -348,6 +414,7 @@ fn a_fetch_whose_proof_cannot_be_read_is_answered() {
         Command::StopFetch {
             key,
             on_demand: false,
+            unless_wanted: false,
         },
     );
     network.answer(1, stop).expect("it stops");

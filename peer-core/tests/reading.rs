@@ -140,8 +140,12 @@ fn when_nobody_wants_all_any_more_what_is_read_still_comes() {
     network.run_until("some of it", MINUTE, |network| {
         chunks_held(network, 1, key) >= 8
     });
-    let on_demand = true;
-    let stop = network.call(1, Command::StopFetch { key, on_demand });
+    let stop = Command::StopFetch {
+        key,
+        on_demand: true,
+        unless_wanted: false,
+    };
+    let stop = network.call(1, stop);
     network.answer(1, stop).unwrap();
     assert!(!is_wanted(&network, 1, key), "nor after a restart");
 

@@ -117,6 +117,7 @@ fn who_holds_a_part_passes_on_that_and_the_proof() {
         Command::StopFetch {
             key,
             on_demand: false,
+            unless_wanted: false,
         },
     );
     network.answer(1, stop).expect("it stops");

@@ -204,8 +204,8 @@ export class Connection {
     const isRunning = this.#calls.has(call.id) && call.hasBegun;
     this.forget(call);
     if (isRunning && this.isAttached) this.#post({ id: call.id, call: 'abort' });
-    // The next engine finds in its store what the last one was fetching.
-    else if (isRunning && call.name === 'fetch') this.begin('stopFetch', call.args);
+    // The next engine finds in its store what the last one was fetching whole.
+    else if (isRunning && call.name === 'fetch' && !call.args.onDemand) this.begin('stopFetch', { key: call.args.key, isOwn: true });
   }
 
   /**

@@ -235,7 +235,8 @@ export class EngineRoom {
     else if (!client.isAttached) client.post({ id, error: { code: 'closed', message: `\`${call}\` was called before \`attach\`` } });
     else {
       if (call === 'fetch') this.#noteFetch(number, id, args);
-      this.#enter((engine) => engine.call(number, id, call, args));
+      if (call === 'stopFetch' && args?.isOwn) this.#stopUnlessWanted(number, id, this.#fetchOf(number, args.key), false);
+      else this.#enter((engine) => engine.call(number, id, call, args));
     }
   }
 
@@ -279,12 +280,29 @@ export class EngineRoom {
       const onDemand = fetching.get(`${number}:${id}`);
       if (onDemand === undefined) continue;
       fetching.delete(`${number}:${id}`);
-      const others = [...fetching.values()];
-      if (others.length === 0) this.#fetches.delete(what);
-      else if (onDemand || others.includes(false)) continue;
-      const [key] = what.split(' ', 1);
-      this.#enter((engine) => engine.call(number, id, 'stopFetch', { key, onDemand: others.length > 0 }));
+      this.#stopUnlessWanted(number, id, what, onDemand);
     }
+  }
+
+  /**
+   * Somebody wants a content no longer. Who only read it says nothing of those nobody here
+   * stands for: a rule, or a fetch that goes on from the store.
+   *
+   * @param {number} number
+   * @param {number} id
+   * @param {string} what
+   * @param {boolean} wasReading
+   */
+  #stopUnlessWanted(number, id, what, wasReading) {
+    const others = [...this.#fetches.get(what)?.values() ?? []];
+    if (others.length === 0) this.#fetches.delete(what);
+    else if (wasReading || others.includes(false)) {
+      this.#clients.get(number)?.post({ id, ok: null });
+      return;
+    }
+    const [key] = what.split(' ', 1);
+    const args = { key, onDemand: others.length > 0, unlessWanted: wasReading };
+    this.#enter((engine) => engine.call(number, id, 'stopFetch', args));
   }
 
   /**

@@ -205,6 +205,7 @@ pub fn read(call: &str, args: &JsValue) -> Result<Call, Error> {
         "stopFetch" => Command::StopFetch {
             key: key(args)?,
             on_demand: flag(args, "onDemand"),
+            unless_wanted: flag(args, "unlessWanted"),
         },
         "read" => Command::Read {
             key: key(args)?,

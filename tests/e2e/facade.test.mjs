@@ -340,7 +340,7 @@ for (const name of BROWSERS) {
         await peer.fetch(key, { signal: abort.signal, ...options });
         return async () => { abort.abort(); await noted(peer); };
       };
-      const stops = () => calls.splice(0).filter(({ call }) => call === 'stopFetch').map(({ args }) => [args.key, args.onDemand]);
+      const stops = () => calls.splice(0).filter(({ call }) => call === 'stopFetch').map(({ args }) => [args.key, args.onDemand, args.unlessWanted]);
       const stopAll = await fetching(peer, 'k700000');
       const stopRead = await fetching(peer, 'k700000', { onDemand: true });
       await stopAll();
@@ -367,7 +367,7 @@ for (const name of BROWSERS) {
       return told;
     });
     assert.deepEqual(told, {
-      all: [['k700000', true]], read: [['k700000', false]], again: [['k500000', false]], here: [['k600000', false]],
+      all: [['k700000', true, false]], read: [['k700000', false, true]], again: [['k500000', false, false]], here: [['k600000', false, false]],
     });
     tab.assertClean();
   });

@@ -65,6 +65,8 @@ pub(crate) struct Fetch {
     /// The source that was asked last.
     turn: Option<PeerId>,
     proof: ProofRounds,
+    /// A proof that the store had no room for.
+    unrecorded: Option<Arc<Proof>>,
     /// `None` until the proof has come.
     chunks: Option<Chunks>,
     /// What somebody waits to read.
@@ -94,6 +96,7 @@ impl Fetch {
             owed: SortedMap::new(),
             turn: None,
             proof: ProofRounds::default(),
+            unrecorded: None,
             chunks: None,
             reading: Reading::default(),
             recorded: false,
@@ -159,8 +162,26 @@ impl Fetch {
         self.reading.at.contains(&index)
     }
 
+    /// A proof that could not be recorded and may be now.
+    pub(crate) fn record_again(&mut self) -> Option<Arc<Proof>> {
+        if self.chunks.is_some() || self.terms.paused || self.store_full.is_some() {
+            return None;
+        }
+        let proof = self.unrecorded.take()?;
+        self.proven(proof.clone());
+        Some(proof)
+    }
+
+    fn proven(&mut self, proof: Arc<Proof>) {
+        let held = Bits::new(proof.size().chunks());
+        self.chunks = Some(Chunks::new(proof, 0, held));
+        self.proof.take_back();
+        self.changed = true;
+    }
+
     /// Goes on from a proof and chunks that are in the store.
     pub(crate) fn resume(&mut self, proof: Arc<Proof>, slot: Slot, held: Bits) {
+        self.unrecorded = None;
         self.chunks = Some(Chunks::new(proof, slot, held));
         self.recorded = true;
         self.settle_have();
@@ -206,6 +227,7 @@ impl Fetch {
         random: &mut Random,
     ) -> (Option<PeerId>, Option<PeerId>) {
         if self.chunks.is_some()
+            || self.unrecorded.is_some()
             || self.terms.paused
             || self.store_full.is_some()
             || self.proof_due(now).is_some_and(|due| now < due)
@@ -226,10 +248,7 @@ impl Fetch {
             return Ok(None);
         }
         let proof = Arc::new(Proof::from_bytes(key, answer)?);
-        let held = Bits::new(proof.size().chunks());
-        self.chunks = Some(Chunks::new(proof.clone(), 0, held));
-        self.proof.take_back();
-        self.changed = true;
+        self.proven(proof.clone());
         Ok(Some(proof))
     }
 
@@ -242,7 +261,7 @@ impl Fetch {
                 }
             }
             Err(error) => {
-                self.chunks = None;
+                self.unrecorded = self.chunks.take().map(|chunks| chunks.proof);
                 self.store_fails(now, &error);
             }
         }

@@ -145,7 +145,7 @@ impl Fetch {
             source.heard(now);
         }
         if kind == BulkKind::Proof {
-            self.proof.heard(now);
+            self.proof.heard(now, peer);
         }
     }
 

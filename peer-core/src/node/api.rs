@@ -55,10 +55,13 @@ impl Node {
                 let known = self.contents.get(key).is_some() && self.transfers.is_fetching(key);
                 self.fetch_calls.entry(key).or_default().push(call);
                 let running = self.transfers.terms(key);
+                // One that the store goes on with may not run yet.
+                let is_wanted = self.contents.get(key).is_some_and(|content| content.wanted);
+                let is_read = running.map_or(!is_wanted, |terms| terms.on_demand);
                 let terms = Terms {
                     priority: running.map_or(priority, |terms| terms.priority.max(priority)),
                     paused: running.map_or(paused, |terms| terms.paused),
-                    on_demand: on_demand && running.is_none_or(|terms| terms.on_demand),
+                    on_demand: on_demand && is_read,
                 };
                 self.transfers.set_terms(now, key, terms);
                 if known {
@@ -88,8 +91,14 @@ impl Node {
                 self.transfers.set_limit(now, limits.download);
                 self.answer(call, Answer::Done);
             }
-            Command::StopFetch { key, on_demand } => {
-                match self.transfers.terms(key).filter(|_| on_demand) {
+            Command::StopFetch {
+                key,
+                on_demand,
+                unless_wanted,
+            } => {
+                let terms = self.transfers.terms(key);
+                match terms.filter(|_| on_demand) {
+                    _ if unless_wanted && terms.is_none_or(|terms| !terms.on_demand) => {}
                     Some(terms) => {
                         let terms = Terms { on_demand, ..terms };
                         self.transfers.set_terms(now, key, terms);
@@ -242,10 +251,21 @@ impl Node {
     }
 
     /// Has the store know whether a fetch is to go on after a restart.
-    fn note_wanted(&mut self, key: ContentKey) {
+    pub(super) fn note_wanted(&mut self, key: ContentKey) {
         let wanted = self.transfers.wants_all(key);
+        self.set_wanted(key, wanted);
+    }
+
+    /// Has the store know that, of a fetch that runs or has ended.
+    pub(super) fn note_fetched(&mut self, key: ContentKey) {
+        let wanted = self.transfers.is_fetching(key) && self.transfers.wants_all(key);
+        self.set_wanted(key, wanted);
+    }
+
+    fn set_wanted(&mut self, key: ContentKey, wanted: bool) {
         if let Some(content) = self.contents.get_mut(key)
             && content.wanted != wanted
+            && !content.held.is_full()
         {
             content.wanted = wanted;
             self.store(Op::Quiet, StoreRequest::SetWanted { key, wanted });
@@ -255,14 +275,15 @@ impl Node {
     fn stop_fetch(&mut self, key: ContentKey) {
         self.fail_waiting(key);
         self.transfers.stop(key);
+        // It may be about to go on once its proof is read.
+        if let Some(needs) = self.needs_proof.get_mut(&key) {
+            needs.retain(|need| !matches!(need, NeedsProof::Fetch));
+        }
         self.to_pin.remove(&key);
         self.replicating.remove(&key);
         self.providers.remove(&key);
         self.searched.remove(&key);
-        if let Some(content) = self.contents.get_mut(key).filter(|content| content.wanted) {
-            content.wanted = false;
-            self.store(Op::Quiet, StoreRequest::SetWanted { key, wanted: false });
-        }
+        self.note_fetched(key);
     }
 
     /// Ends all calls that wait for a content.

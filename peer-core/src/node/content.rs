@@ -32,13 +32,9 @@ impl Node {
 
     /// Begins to fetch a content, with whatever of it is held already.
     pub(super) fn begin_fetch(&mut self, now: Timestamp, key: ContentKey) {
-        match self.contents.get_mut(key) {
-            Some(content) => {
-                let wanted = self.transfers.wants_all(key);
-                if content.wanted != wanted && !content.held.is_full() {
-                    content.wanted = wanted;
-                    self.store(Op::Quiet, StoreRequest::SetWanted { key, wanted });
-                }
+        match self.contents.get(key) {
+            Some(_) => {
+                self.note_wanted(key);
                 self.with_proof(key, NeedsProof::Fetch);
             }
             None => {
@@ -68,7 +64,7 @@ impl Node {
             metadata,
             held,
             wanted: self.transfers.wants_all(key),
-            pinned: self.to_pin.remove(&key),
+            pinned: self.to_pin.contains(&key),
             used: now.unix_millis(),
         };
         self.contents.cache_proof(proof.clone());
@@ -178,8 +174,10 @@ impl Node {
                         self.transfers.stop(key);
                         self.answer_fetch_calls(key);
                         self.fetch_complete(key);
-                    } else {
+                    } else if self.transfers.is_fetching(key) {
                         self.begin_fetch(now, key);
+                    } else {
+                        self.note_fetched(key);
                     }
                 }
             }
@@ -232,6 +230,9 @@ impl Node {
                     self.own_catalog.touch();
                 }
                 self.contents.insert(content);
+                self.to_pin.remove(&key);
+                // It may have been stopped or paused while the record was written.
+                self.note_fetched(key);
                 Ok(place)
             }
             Ok(_) => Err(StoreError::Failed(

@@ -359,10 +359,11 @@ impl Transfers {
         let Some(bytes) = received.whole else {
             return;
         };
+        let len = bytes.len();
         match header.kind {
             BulkKind::Proof => match fetch.proof_arrived(key, bytes) {
                 Ok(Some(proof)) => {
-                    let cancels = self.requests.cancel_proof(key, None);
+                    let cancels = self.requests.proven(key, len);
                     self.send(cancels);
                     self.actions.push_back(Action::Record { key, proof });
                 }
@@ -499,9 +500,12 @@ impl Transfers {
         let Some(fetch) = self.fetches.look(&key) else {
             return;
         };
+        if let Some(proof) = fetch.record_again() {
+            return self.actions.push_back(Action::Record { key, proof });
+        }
         let (last, next) = fetch.ask_proof(now, &mut self.random);
         if let Some(last) = last {
-            let cancels = self.requests.cancel_proof(key, Some(last));
+            let cancels = self.requests.cancel_proof(key, last);
             self.send(cancels);
         }
         if let Some(peer) = next {

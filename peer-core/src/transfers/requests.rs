@@ -238,9 +238,8 @@ impl Requests {
         };
         match &mut request.part {
             RequestPart::Proof(_) => {
-                // How long it is was not known when it was asked for.
-                let due = self.due.entry(request.peer).or_default();
-                *due = due.saturating_sub((MAX_PROOF - len) as u64);
+                let peer = request.peer;
+                self.less_due(peer, len);
             }
             RequestPart::Chunks(parts) => {
                 parts.remove(&header.index);
@@ -279,10 +278,27 @@ impl Requests {
         self.cancel(all, &|request| request.peer == peer)
     }
 
-    /// Takes back that a peer, or anybody, was asked for the proof of a content.
-    pub(super) fn cancel_proof(&mut self, key: ContentKey, peer: Option<PeerId>) -> Cancels {
-        let all = self.ids(key, peer);
+    /// Takes back that a peer was asked for the proof of a content.
+    pub(super) fn cancel_proof(&mut self, key: ContentKey, peer: PeerId) -> Cancels {
+        let all = self.ids(key, Some(peer));
         self.cancel(all, &|request| !request.is_for_chunks())
+    }
+
+    /// The proof of a content has come, so long: others that were asked for it need not send
+    /// it, and may not send more.
+    pub(super) fn proven(&mut self, key: ContentKey, len: usize) -> Cancels {
+        let all = self.ids(key, None);
+        let cancels = self.cancel(all, &|request| !request.is_for_chunks());
+        for (peer, _) in &cancels {
+            self.less_due(*peer, len);
+        }
+        cancels
+    }
+
+    /// How long a proof is was not known when it was asked for.
+    fn less_due(&mut self, peer: PeerId, len: usize) {
+        let due = self.due.entry(peer).or_default();
+        *due = due.saturating_sub((MAX_PROOF - len) as u64);
     }
 
     /// Takes back that a peer was asked for chunks of a content.
