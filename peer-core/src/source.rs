@@ -292,3 +292,42 @@ impl Source {
         self.standing
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The window, in chunks, of a source that has sent so many bytes a second for some time,
+    /// each chunk so long after it was asked for.
+    fn window(rate: f64, answer: Duration) -> usize {
+        let mut now = Timestamp::from_millis(1_000_000);
+        let mut source = Source::new(now, Standing::default());
+        for _ in 0..200 {
+            now = now + Duration::from_secs_f64(CHUNK_SIZE as f64 / rate);
+            source.asked(now, 1);
+            source.released(1);
+            source.answered(now + answer, CHUNK_SIZE as u64, now);
+        }
+        source.window
+    }
+
+    #[test]
+    fn the_window_covers_what_comes_in_twice_an_answer_and_a_little_more() {
+        for (rate, answer) in [(10e6, 50), (10e6, 200), (2e6, 400), (1e6, 1000)] {
+            let answer = Duration::from_millis(answer);
+            let covers = rate * (answer * 2 + policy::WINDOW_AHEAD).as_secs_f64();
+            let chunks = window(rate, answer) as f64;
+            let expected = covers / CHUNK_SIZE as f64;
+            assert!(
+                (0.8 * expected..1.2 * expected + 1.0).contains(&chunks),
+                "{rate} {answer:?}: {chunks}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_window_has_bounds() {
+        assert_eq!(window(1e3, Duration::from_millis(10)), policy::WINDOW_MIN);
+        assert_eq!(window(1e9, Duration::from_secs(1)), policy::WINDOW_MAX);
+    }
+}

@@ -35,6 +35,7 @@ await bench(async (until) => {
     report.add({ case: name, system: 'idle round trip', unit: 'ms', values: measured.map(({ before }) => median(before)) });
     report.add({ case: name, system: 'wait, median', unit: 'ms', values: waits.map(median), goal: WAIT, less: true });
     report.add({ case: name, system: 'wait, 9 of 10', unit: 'ms', values: waits.map((all) => all.sort((a, b) => a - b)[Math.floor(all.length * 0.9)]) });
+    report.add({ case: name, system: 'wait, longest', unit: 'ms', values: waits.map((all) => Math.max(...all)) });
   }
   await report.write();
 

@@ -293,3 +293,73 @@ fn late<'a>(
         })
         .min()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Standing;
+    use shoal_protocol::{
+        content::{CHUNK_SIZE, ContentSize},
+        proof::Publication,
+    };
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+    const PEER: PeerId = PeerId::from_public_key([1; 32]);
+    const COUNT: u32 = 8;
+
+    fn chunks() -> Chunks {
+        let size = COUNT as usize * CHUNK_SIZE;
+        let mut publication = Publication::new(ContentSize::try_from(size as u64).expect("a size"));
+        for index in 0..COUNT {
+            let bytes = vec![index as u8; CHUNK_SIZE];
+            publication.add(index, bytes).expect("it is as long");
+        }
+        let proof = publication.finish().expect("it is whole");
+        Chunks::new(Arc::new(proof), 0, Bits::new(COUNT))
+    }
+
+    /// All chunks, in the order in which a source that holds all is asked for them.
+    fn order(mut chunks: Chunks, seed: u8) -> Vec<u32> {
+        let mut source = Source::new(NOW, Standing::default());
+        source.have = Some(Bits::full(COUNT));
+        let (sources, owes) = (SortedMap::new(), SortedSet::new());
+        let asker = Asker {
+            peer: PEER,
+            source: &source,
+            sources: &sources,
+            owes: &owes,
+        };
+        let (reading, mut random) = (Reading::default(), Random::new([seed; 32]));
+        let mut pick = |_| chunks.pick(NOW, &asker, true, &reading, false, &mut random);
+        (0..COUNT)
+            .map(|each| pick(each).expect("one is free"))
+            .collect()
+    }
+
+    #[test]
+    fn what_fewest_hold_is_asked_for_first() {
+        for seed in 0..20 {
+            let mut chunks = chunks();
+            for lacks in [&[][..], &[5], &[5, 2]] {
+                let mut held = Bits::full(COUNT);
+                lacks.iter().for_each(|index| {
+                    held.remove(*index);
+                });
+                chunks.count_source(&held, 1);
+            }
+            assert_eq!(order(chunks, seed)[..2], [5, 2]);
+        }
+    }
+
+    #[test]
+    fn of_those_as_rare_any_is_asked_for_first_as_the_seed_says() {
+        let orders: Vec<Vec<u32>> = (0..20).map(|seed| order(chunks(), seed)).collect();
+        assert_eq!(order(chunks(), 7), orders[7]);
+        for index in 0..COUNT {
+            assert!(
+                orders.iter().any(|order| order[0] == index),
+                "{index} was never first"
+            );
+        }
+    }
+}

@@ -32,7 +32,7 @@ export function seen(start) {
  * @param {() => boolean} isOver
  */
 export function block(slow, period, isOver) {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     const timer = setInterval(() => {
       if (isOver()) {
         clearInterval(timer);
@@ -41,7 +41,12 @@ export function block(slow, period, isOver) {
       }
       const request = new XMLHttpRequest();
       request.open('GET', slow, false);
-      request.send();
+      try {
+        request.send();
+      } catch (error) {
+        clearInterval(timer);
+        reject(error);
+      }
     }, period);
   });
 }
