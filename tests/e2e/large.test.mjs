@@ -21,9 +21,11 @@ const SIZE = Number(process.env.SHOAL_LARGE ?? (process.env.CI ? 768 : 2048)) * 
 /** What the browser as a whole may take above what it had, while it reads and saves, in bytes:
  *  buffers of several processes, which are not given back at once. Chromium had 192 MB at most. */
 const ABOVE = 256 * MB;
-/** Not bounded: what nobody frees lies in Firefox until it collects (519 of 768 MB, 701 of 2,048).
- *  No person saves so there, where there is no picker. */
+/** What nobody frees lies in Firefox until it collects (519 of 768 MB, 701 of 2,048), so that all
+ *  that is seen is that it is less than the content. No person saves so there, where there is no
+ *  picker. */
 const LAZY = 'firefox, saved through a file handle';
+const LAZY_ABOVE = SIZE * 0.75;
 const PATIENCE = 900_000;
 
 const suite = { after };
@@ -159,5 +161,5 @@ test(`${SIZE / MB} MB go from a file over peers to a file, and are never in memo
     await browser.close();
   }
   t.diagnostic(JSON.stringify(Object.fromEntries(Object.entries(above).map(([what, bytes]) => [what, Math.round(bytes / MB)]))));
-  for (const [what, bytes] of Object.entries(above)) assert.ok(bytes < ABOVE || what === LAZY, `${what}: ${Math.round(bytes / MB)} MB more`);
+  for (const [what, bytes] of Object.entries(above)) assert.ok(bytes < (what === LAZY ? LAZY_ABOVE : ABOVE), `${what}: ${Math.round(bytes / MB)} MB more`);
 });
