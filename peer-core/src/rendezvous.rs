@@ -12,8 +12,8 @@ use shoal_protocol::{
     id::{PeerId, ResumeToken, Signature},
     membership::Membership,
     rendezvous::{
-        ErrorCode, IceServer, Join, PeerMessage, PeerSummary, Presence, ReceiptStatus,
-        ServerMessage,
+        ACK_DELAY, ErrorCode, IceServer, Join, MAX_UNACKED, PeerMessage, PeerSummary, Presence,
+        Receipt, ReceiptStatus, ServerMessage,
     },
     signed::{Kind, Payload, Signed},
     time::Timestamp,
@@ -106,10 +106,19 @@ pub(crate) struct Session {
     last_heard: Timestamp,
     renew_presence: Timestamp,
     next_signal: u64,
+    unacked: Option<Unacked>,
     /// Receivers of signals whose receipt is due, oldest first.
     unconfirmed: VecDeque<(u64, PeerId)>,
     random: Random,
     actions: VecDeque<Action>,
+}
+
+/// Signals that were taken, and of which the server does not know that yet.
+struct Unacked {
+    /// The server's number of the last.
+    last: u64,
+    count: usize,
+    due: Timestamp,
 }
 
 /// Most signals whose receipts are waited for. Guess; older ones are forgotten.
@@ -137,6 +146,7 @@ impl Session {
             last_heard: now,
             renew_presence: now,
             next_signal: 0,
+            unacked: None,
             unconfirmed: VecDeque::new(),
             random,
             actions: VecDeque::new(),
@@ -168,7 +178,9 @@ impl Session {
             State::Off => None,
             State::Waiting(until) | State::Joining(until) => Some(until),
             State::Joined { .. } => {
-                Some(self.renew_presence.min(self.last_heard + SILENCE_TIMEOUT))
+                let next = self.renew_presence.min(self.last_heard + SILENCE_TIMEOUT);
+                let ack = self.unacked.as_ref().map(|unacked| unacked.due);
+                Some(ack.map_or(next, |due| next.min(due)))
             }
         }
     }
@@ -181,6 +193,9 @@ impl Session {
                 self.disconnect(now)
             }
             State::Joined { .. } if self.renew_presence <= now => self.sign_presence(now),
+            State::Joined { .. } if self.unacked.as_ref().is_some_and(|acks| acks.due <= now) => {
+                self.acknowledge();
+            }
             _ => {}
         }
     }
@@ -203,10 +218,17 @@ impl Session {
 
     /// Sends a signal if joined; false if it was not sent.
     pub(crate) fn send_signal(&mut self, to: PeerId, signed: Signed) -> bool {
-        let id = self.next_signal;
-        if !self.send(PeerMessage::Signal { id, to, signed }) {
+        if !self.is_joined() {
             return false;
         }
+        let id = self.next_signal;
+        let ack = self.unacked.take().map(|unacked| unacked.last);
+        self.send(PeerMessage::Signal {
+            id,
+            to,
+            signed,
+            ack,
+        });
         self.next_signal += 1;
         if self.unconfirmed.len() == MAX_UNCONFIRMED {
             self.unconfirmed.pop_front();
@@ -215,7 +237,15 @@ impl Session {
         true
     }
 
+    /// Says that all signals that came were taken, if the server does not know.
+    fn acknowledge(&mut self) {
+        if let Some(Unacked { last: id, .. }) = self.unacked.take() {
+            self.send(PeerMessage::Ack { id });
+        }
+    }
+
     pub(crate) fn leave(&mut self) {
+        self.acknowledge();
         if self.send(PeerMessage::Leave {}) || matches!(self.state, State::Joining(_)) {
             self.actions.push_back(Action::Disconnect);
         }
@@ -318,11 +348,11 @@ impl Session {
             } if joining => {
                 self.state = State::Joined { since: now };
                 self.resume = Some(resume);
-                self.unconfirmed.clear();
                 self.show(PeerState::Online);
                 self.actions.push_back(Action::Ice(ice_servers));
                 self.actions.push_back(Action::Joined);
                 if !resumed {
+                    self.unconfirmed.clear();
                     self.actions.push_back(Action::View(view));
                 }
                 self.sign_presence(now);
@@ -333,8 +363,10 @@ impl Session {
                 retry_after,
             } => {
                 self.actions.push_back(Action::Refused { code, message });
-                if joining || code == ErrorCode::Superseded {
+                if code == ErrorCode::Superseded {
                     self.resume = None;
+                }
+                if joining || code == ErrorCode::Superseded {
                     self.refused(now, retry_after);
                 }
             }
@@ -346,17 +378,25 @@ impl Session {
             }
             ServerMessage::Ice { ice_servers } => self.actions.push_back(Action::Ice(ice_servers)),
             ServerMessage::Resync { view } => self.actions.push_back(Action::View(view)),
-            ServerMessage::Signal { id, signed } => {
-                self.send(PeerMessage::Ack { id });
+            ServerMessage::Signal {
+                id,
+                signed,
+                receipts,
+            } => {
+                self.take_receipts(receipts);
+                let unacked = self.unacked.get_or_insert(Unacked {
+                    last: id,
+                    count: 0,
+                    due: now + ACK_DELAY,
+                });
+                unacked.last = id;
+                unacked.count += 1;
+                if unacked.count >= MAX_UNACKED {
+                    self.acknowledge();
+                }
                 self.actions.push_back(Action::Signal(signed));
             }
-            ServerMessage::Receipt { id, status } => {
-                if let Some(at) = self.unconfirmed.iter().position(|(sent, _)| *sent == id)
-                    && let Some((_, to)) = self.unconfirmed.remove(at)
-                {
-                    self.actions.push_back(Action::Receipt { to, status });
-                }
-            }
+            ServerMessage::Receipts { receipts } => self.take_receipts(receipts),
             ServerMessage::Providers { key, peers } => {
                 self.actions.push_back(Action::Providers { key, peers });
             }
@@ -374,6 +414,16 @@ impl Session {
                 });
             }
             ServerMessage::Challenge { .. } | ServerMessage::Joined { .. } => self.disconnect(now),
+        }
+    }
+
+    fn take_receipts(&mut self, receipts: Vec<Receipt>) {
+        for Receipt { id, status } in receipts {
+            if let Some(at) = self.unconfirmed.iter().position(|(sent, _)| *sent == id)
+                && let Some((_, to)) = self.unconfirmed.remove(at)
+            {
+                self.actions.push_back(Action::Receipt { to, status });
+            }
         }
     }
 
@@ -414,6 +464,7 @@ impl Session {
     fn lost(&mut self, until: Timestamp) {
         self.state = State::Waiting(until);
         self.signing = None;
+        self.unacked = None;
         self.show(PeerState::Offline);
     }
 
@@ -442,3 +493,6 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

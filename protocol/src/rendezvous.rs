@@ -16,6 +16,7 @@ use crate::{
     time::UnixMillis,
     words::words,
 };
+use core::time::Duration;
 use serde::{Deserialize, Serialize, de::Error as _};
 
 /// Path of the WebSocket.
@@ -68,20 +69,21 @@ pub enum ServerMessage {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         drop: Vec<PeerId>,
     },
-    /// A signal for this peer; to be answered with `ack`. After a resumed session it may
-    /// come again, under the same number.
+    /// A signal for this peer; to be acknowledged. After a resumed session it may come again,
+    /// under the same number.
     Signal {
-        /// Names the signal in `ack`.
+        /// The server's number of it; they rise.
         id: u64,
         /// The signed signal.
         signed: Signed,
+        /// Receipts that waited for something to travel with.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        receipts: Vec<Receipt>,
     },
-    /// What became of a signal of this peer.
-    Receipt {
-        /// The peer's number of it.
-        id: u64,
-        /// What became of it.
-        status: ReceiptStatus,
+    /// What became of signals of this peer, where no signal for it took the receipts along.
+    Receipts {
+        /// The receipts.
+        receipts: Vec<Receipt>,
     },
     /// Answers `find`.
     Providers {
@@ -163,10 +165,10 @@ impl TryFrom<Object> for ServerMessage {
             "signal" => Self::Signal {
                 id: object.get("id")?,
                 signed: object.get("signed")?,
+                receipts: object.find("receipts")?.unwrap_or_default(),
             },
-            "receipt" => Self::Receipt {
-                id: object.get("id")?,
-                status: object.get("status")?,
+            "receipts" => Self::Receipts {
+                receipts: object.get("receipts")?,
             },
             "providers" => Self::Providers {
                 key: object.get("key")?,
@@ -254,14 +256,17 @@ pub enum PeerMessage {
     },
     /// Sends a signal to a peer.
     Signal {
-        /// Names the signal in its `receipt`.
+        /// Names the signal in its receipt.
         id: u64,
         /// The peer.
         to: PeerId,
         /// The signed signal.
         signed: Signed,
+        /// As in `ack`, which need not be sent then.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ack: Option<u64>,
     },
-    /// The peer has taken a signal.
+    /// The peer has taken a signal, and all that were sent to it before.
     Ack {
         /// The server's number of it.
         id: u64,
@@ -301,6 +306,7 @@ impl TryFrom<Object> for PeerMessage {
                 id: object.get("id")?,
                 to: object.get("to")?,
                 signed: object.get("signed")?,
+                ack: object.find("ack")?,
             },
             "ack" => Self::Ack {
                 id: object.get("id")?,
@@ -310,6 +316,30 @@ impl TryFrom<Object> for PeerMessage {
         })
     }
 }
+
+/// How long an acknowledgement or the receipt `delivered` waits at most for a signal to travel
+/// with: a signal is mostly answered by one, so that most need no message of their own. Guess; the
+/// delayed acknowledgement of TCP (RFC 9293, section 3.8.6.3) waits half as long.
+pub const ACK_DELAY: Duration = Duration::from_secs(1);
+/// So many signals or receipts do not wait. Guess: a quarter of what a server keeps of one sender.
+pub const MAX_UNACKED: usize = 16;
+/// Most receipts in one message. Guess: 9 KiB of JSON, about a view.
+pub const MAX_RECEIPTS: usize = 256;
+
+/// What became of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Object")]
+pub struct Receipt {
+    /// The sender's number of it.
+    pub id: u64,
+    /// What became of it.
+    pub status: ReceiptStatus,
+}
+
+from_object!(Receipt {
+    get id,
+    get status,
+});
 
 /// A peer as the server lists it. No addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,18 +4,23 @@
 
 use serde_json::{Map, Value, json};
 use shoal_protocol::{
-    catalog::{self, CatalogHead, Replica, SignedHead},
+    candidate::Candidate,
+    catalog::{self, CatalogHead, Entry, Metadata, Replica, SignedHead},
+    id::Hash,
     json::from_str,
+    membership::{Membership, NamespaceSecret},
     rendezvous::{
-        ErrorCode, Join, MAX_LISTING, MAX_MESSAGE, MAX_VIEW, PeerMessage, Presence, ReceiptStatus,
-        ServerMessage,
+        ACK_DELAY, ErrorCode, Join, MAX_LISTING, MAX_MESSAGE, MAX_RECEIPTS, MAX_UNACKED, MAX_VIEW,
+        PeerMessage, Presence, ReceiptStatus, ServerMessage,
     },
-    signal::{CLOCK_SKEW, SIGNAL_LIFETIME, Signal},
-    signed::{Payload, Signed},
+    signal::{Answer, CLOCK_SKEW, Description, SIGNAL_LIFETIME, Setup, Signal},
+    signed::{Kind, Payload, Signed},
     time::UnixMillis,
 };
 use std::{collections::BTreeSet, fs, path::Path};
 
+/// A join of the private namespace whose secret is 32 bytes 3.
+const PRIVATE_JOIN: &str = include_str!("../golden/rendezvous/private-join.json");
 const DOCUMENT: &str = include_str!("../../docs/rendezvous.md");
 
 /// Names every variant, so that a new one does not compile before it is named here.
@@ -35,7 +40,7 @@ kinds!(SERVER, server_kind, ServerMessage {
     Joined = "joined",
     Peers = "peers",
     Signal = "signal",
-    Receipt = "receipt",
+    Receipts = "receipts",
     Providers = "providers",
     Listing = "listing",
     Ice = "ice",
@@ -126,6 +131,20 @@ fn a_field_may_be_missing_where_the_document_says_so() {
 }
 
 #[test]
+fn the_join_of_a_private_namespace_is_proven_as_described() {
+    let Ok(PeerMessage::Join { signed, .. }) = PeerMessage::parse(PRIVATE_JOIN) else {
+        panic!("no join");
+    };
+    assert_eq!(
+        signed.open::<Join>().unwrap().namespace,
+        *Membership::private(&NamespaceSecret([3; 32])).namespace()
+    );
+    let namespace = signed.open::<Join>().unwrap().namespace;
+    assert!(signed.is_of_member(Kind::Join, &namespace));
+    assert!(!signed.is_of_member(Kind::Signal, &namespace));
+}
+
+#[test]
 fn signatures_of_samples_verify() {
     fn open<T: Payload>(side: &str, kind: &str) -> T {
         let signed = object(&sample(side, kind))["signed"].to_string();
@@ -203,14 +222,68 @@ fn the_document_has_every_message_and_field_and_no_others() {
         let signed = signed(kind);
         serde_json::from_str(signed["payload"].as_str().unwrap()).unwrap()
     };
+    let private: Value = serde_json::from_str(PRIVATE_JOIN).unwrap();
+    let Ok(ServerMessage::Catalog {
+        signed: Some(head),
+        pages,
+        ..
+    }) = ServerMessage::parse(&sample("server", "catalog"))
+    else {
+        panic!("no catalog");
+    };
+    let some = || Some(String::new());
+    let entries: Vec<Entry> = from_str(&pages[0].text).unwrap();
+    let entry = Entry {
+        metadata: Metadata {
+            name: some(),
+            media_type: some(),
+            title: some(),
+            description: some(),
+            keywords: vec![String::new()],
+            language: some(),
+            date: some(),
+        },
+        collection: Some(entries[0].key),
+        ..entries[0].clone()
+    };
+    let candidate: Candidate =
+        "candidate:1 1 tcp 1 192.0.2.1 9 typ srflx raddr 192.0.2.2 rport 9 tcptype active"
+            .parse()
+            .unwrap();
+    let answer = Answer {
+        description: Description {
+            ufrag: "abcd".parse().unwrap(),
+            pwd: "abcdabcdabcdabcdabcdab".parse().unwrap(),
+            fingerprint: ["AB"; 32].join(":").parse().unwrap(),
+            setup: Setup::Active,
+            max_message_size: 0,
+        },
+        offer: Hash([0; 32]),
+    };
+    let json = |value: String| -> Value { serde_json::from_str(&value).unwrap() };
     for (shape, known) in [
-        ("signed", &signed("join")),
+        ("signed", &private["signed"]),
         ("peer summary", &joined["view"][0]),
         ("version", &joined["view"][0]["catalog"]),
         ("ICE server", &joined["iceServers"][1]),
+        (
+            "receipt",
+            &object(&sample("server", "signal"))["receipts"][0],
+        ),
         ("page", &object(&sample("peer", "catalog"))["pages"][0]),
         ("join payload", &payload("join")),
         ("presence payload", &payload("presence")),
+        ("signal payload", &payload("signal")),
+        ("catalog head payload", &json(head.payload)),
+        ("entry", &json(serde_json::to_string(&entry).unwrap())),
+        (
+            "description",
+            &json(serde_json::to_string(&answer).unwrap()),
+        ),
+        (
+            "candidate",
+            &json(serde_json::to_string(&candidate).unwrap()),
+        ),
     ] {
         assert_eq!(fields(&section("shape", shape)), names(known), "{shape}");
     }
@@ -218,17 +291,17 @@ fn the_document_has_every_message_and_field_and_no_others() {
 
 #[test]
 fn the_document_has_every_code_and_status() {
-    let second_table = |kind: &str| {
-        let section = section("server", kind);
+    let second_table = |side: &str, title: &str| {
+        let section = section(side, title);
         let (_, second) = section.split_once("|\n\n|").unwrap();
         fields(&format!("|{second}"))
     };
     let codes = ErrorCode::ALL.iter().map(|code| code.as_str().to_owned());
-    assert_eq!(second_table("error"), codes.collect());
+    assert_eq!(second_table("server", "error"), codes.collect());
     let statuses = ReceiptStatus::ALL
         .iter()
         .map(|status| status.as_str().to_owned());
-    assert_eq!(second_table("receipt"), statuses.collect());
+    assert_eq!(second_table("shape", "receipt"), statuses.collect());
 }
 
 #[test]
@@ -240,6 +313,12 @@ fn the_document_has_the_limits_of_the_protocol() {
     for row in [
         format!("| a message, either way | {MAX_MESSAGE} |"),
         format!("of a `listing` | {MAX_VIEW} peers |"),
+        format!("| receipts of a message | {MAX_RECEIPTS} receipts |"),
+        format!(
+            "| time an `ack` or `delivered` waits | {} s |",
+            ACK_DELAY.as_secs()
+        ),
+        format!("| signals or receipts that wait so | {} |", MAX_UNACKED - 1),
         format!("| payload of a join or a presence | {} |", Join::MAX_BYTES),
         format!("| payload of a signal | {} |", Signal::MAX_BYTES),
         format!(

@@ -57,20 +57,19 @@ pub enum Request {
     Find {
         /// The content.
         key: ContentKey,
+        /// When it asks, by the wall clock: of who holds it, those count whose catalogs are valid.
+        now: UnixMillis,
     },
     /// To pass a signal on.
     Signal {
         /// The sender's number of it.
         id: u64,
-        /// The signal.
-        signal: AddressedSignal,
+        /// The signal; none if it is not to be passed on.
+        signal: Option<AddressedSignal>,
+        /// As in [`Request::Ack`].
+        ack: Option<u64>,
     },
-    /// Nothing, since its signal is not to be passed on.
-    RefusedSignal {
-        /// The sender's number of it.
-        id: u64,
-    },
-    /// To forget a signal it has taken.
+    /// To forget a signal it has taken, and those before it.
     Ack {
         /// The server's number of it.
         id: u64,
@@ -219,13 +218,17 @@ impl Checker {
             },
             PeerMessage::Get { peer, since } => Request::Get { peer, since },
             PeerMessage::List { after, limit } => Request::List { after, limit },
-            PeerMessage::Find { key } => Request::Find { key },
-            PeerMessage::Signal { id, to, signed } => {
-                match check_signal(*peer, to, namespace, signed, now) {
-                    Some(signal) => Request::Signal { id, signal },
-                    None => Request::RefusedSignal { id },
-                }
-            }
+            PeerMessage::Find { key } => Request::Find { key, now },
+            PeerMessage::Signal {
+                id,
+                to,
+                signed,
+                ack,
+            } => Request::Signal {
+                id,
+                signal: check_signal(*peer, to, namespace, signed, now),
+                ack,
+            },
             PeerMessage::Ack { id } => Request::Ack { id },
             PeerMessage::Leave {} => Request::Leave,
         })

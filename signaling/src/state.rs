@@ -119,7 +119,7 @@ impl AppState {
 
     /// Peers that list a content.
     pub(crate) fn providers(&self, namespace: &Namespace, key: &ContentKey) -> Vec<PeerId> {
-        let now = self.0.clock.now();
+        let now = Clock::wall().unix_millis();
         self.lock().registry.providers(now, namespace, key, None)
     }
 

@@ -103,10 +103,10 @@ test('two with the secret share, and who knows the id alone is kept out', async 
     versions: [1], expires: Date.now() + 30_000, kind: 'link', body: 'A'.repeat(43),
   };
   outside.send({ t: 'signal', id: 1, to: publisher.id, signed: outside.signed('signal', asked) });
-  assert.equal((await outside.next('receipt')).status, 'refused');
-  outside.heard = outside.heard.filter((text) => !text.includes('"receipt"'));
+  assert.equal((await outside.next('receipts')).receipts[0].status, 'refused');
+  outside.heard = outside.heard.filter((text) => !text.includes('"receipts"'));
   outside.send({ t: 'signal', id: 2, to: publisher.id, signed: outside.signed('signal', { ...asked, namespace: 'public' }) });
-  assert.equal((await outside.next('receipt')).status, 'gone');
+  assert.equal((await outside.next('receipts')).receipts[0].status, 'gone');
   outside.send({ t: 'find', key });
   assert.deepEqual((await outside.next('providers')).peers, []);
   for (const word of [namespace, publisher.id, fetcher.id]) assert.ok(!outside.heard.join('\n').includes(word), word);

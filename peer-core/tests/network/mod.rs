@@ -663,10 +663,11 @@ impl Network {
             }
             Happening::ToRendezvous(index, mut text) => {
                 if let Some(resign) = &mut self.resign
-                    && let Ok(PeerMessage::Signal { id, to, signed }) = PeerMessage::parse(&text)
+                    && let Ok(mut message) = PeerMessage::parse(&text)
+                    && let PeerMessage::Signal { signed, .. } = &mut message
                 {
-                    let signed = resign(&self.peers[index].key, signed);
-                    text = PeerMessage::Signal { id, to, signed }.to_text();
+                    *signed = resign(&self.peers[index].key, signed.clone());
+                    text = message.to_text();
                 }
                 self.rendezvous
                     .receive(self.now, index, &text, self.in_the_middle);

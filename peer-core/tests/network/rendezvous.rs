@@ -7,7 +7,7 @@ use shoal_protocol::{
     id::{Hash, LinkId, Nonce, PeerId, ResumeToken},
     namespace::Namespace,
     rendezvous::{
-        ErrorCode, IceServer, Join, MAX_VIEW, PeerMessage, PeerSummary, ReceiptStatus,
+        ErrorCode, IceServer, Join, MAX_VIEW, PeerMessage, PeerSummary, Receipt, ReceiptStatus,
         ServerMessage,
     },
     seal::{SealContext, SealKey, SealSecret},
@@ -32,8 +32,8 @@ pub struct Rendezvous {
     catalogs: BTreeMap<PeerId, Replica>,
     out: Vec<(usize, String)>,
     next_signal: u64,
-    /// Signals not yet acknowledged: sender and its number.
-    unacknowledged: BTreeMap<u64, (usize, u64)>,
+    /// Signals not yet acknowledged, by receiver and number: the sender and its number.
+    unacknowledged: BTreeMap<(usize, u64), (usize, u64)>,
     /// What the one in the middle swaps for the key of each peer, and that key.
     secret: SealSecret,
     keys: BTreeMap<(LinkId, PeerId), SealKey>,
@@ -165,7 +165,14 @@ impl Rendezvous {
         if let Some(index) = self.index_of(to) {
             self.next_signal += 1;
             let id = self.next_signal;
-            self.send(index, &ServerMessage::Signal { id, signed });
+            self.send(
+                index,
+                &ServerMessage::Signal {
+                    id,
+                    signed,
+                    receipts: Vec::new(),
+                },
+            );
         }
     }
 
@@ -265,7 +272,15 @@ impl Rendezvous {
                 peers.truncate(MAX_PROVIDERS);
                 self.send(index, &ServerMessage::Providers { key, peers });
             }
-            PeerMessage::Signal { id, to, signed } => {
+            PeerMessage::Signal {
+                id,
+                to,
+                signed,
+                ack,
+            } => {
+                if let Some(last) = ack {
+                    self.acknowledged(index, last);
+                }
                 let signed = if in_the_middle {
                     self.rewrite(signed)
                 } else {
@@ -275,33 +290,35 @@ impl Rendezvous {
                     Some(receiver) => {
                         self.passed.push((to, signed.clone()));
                         self.next_signal += 1;
-                        self.unacknowledged.insert(self.next_signal, (index, id));
-                        let id = self.next_signal;
-                        self.send(receiver, &ServerMessage::Signal { id, signed });
+                        self.unacknowledged
+                            .insert((receiver, self.next_signal), (index, id));
+                        let signal = ServerMessage::Signal {
+                            id: self.next_signal,
+                            signed,
+                            receipts: Vec::new(),
+                        };
+                        self.send(receiver, &signal);
                     }
-                    None => self.send(
-                        index,
-                        &ServerMessage::Receipt {
-                            id,
-                            status: ReceiptStatus::Gone,
-                        },
-                    ),
+                    None => self.receipt(index, id, ReceiptStatus::Gone),
                 }
             }
-            PeerMessage::Ack { id } => {
-                if let Some((sender, id)) = self.unacknowledged.remove(&id) {
-                    self.send(
-                        sender,
-                        &ServerMessage::Receipt {
-                            id,
-                            status: ReceiptStatus::Delivered,
-                        },
-                    );
-                }
-            }
+            PeerMessage::Ack { id } => self.acknowledged(index, id),
             PeerMessage::Leave {} => self.close(index),
             PeerMessage::List { .. } | PeerMessage::Presence { .. } | PeerMessage::Pong {} => {}
         }
+    }
+
+    fn acknowledged(&mut self, receiver: usize, last: u64) {
+        let taken = (receiver, 0)..=(receiver, last);
+        let taken: Vec<_> = self.unacknowledged.extract_if(taken, |_, _| true).collect();
+        for (_, (sender, id)) in taken {
+            self.receipt(sender, id, ReceiptStatus::Delivered);
+        }
+    }
+
+    fn receipt(&mut self, index: usize, id: u64, status: ReceiptStatus) {
+        let receipts = vec![Receipt { id, status }];
+        self.send(index, &ServerMessage::Receipts { receipts });
     }
 
     fn catalog(&mut self, now: Timestamp, index: usize, signed: Signed, pages: &[PageText]) {

@@ -31,7 +31,7 @@ impl Registry {
                 let resumed = join.resume().is_some()
                     && self.sessions.get(&id).map(|session| session.token) == join.resume();
                 if !resumed {
-                    self.start_anew(id);
+                    self.start_anew(now, id);
                 }
                 (id, resumed)
             }
@@ -53,6 +53,7 @@ impl Registry {
         };
         session.connection = Some(connection);
         session.token = token;
+        session.receipts_due = (!session.receipts.is_empty()).then_some(now);
         self.arm(id, now + self.limits.heartbeat);
         let ice_servers = self.ice_servers_for(now, id);
         let joined = ServerMessage::Joined {
@@ -67,8 +68,7 @@ impl Registry {
     }
 
     pub(super) fn add_session(&mut self, join: &VerifiedJoin) -> SessionId {
-        self.last_id += 1;
-        let id = SessionId(self.last_id);
+        let id = self.next_session();
         let token = ResumeToken(self.random());
         let mut session = Session::new(join.peer(), join.namespace().clone(), token);
 
@@ -101,8 +101,19 @@ impl Registry {
         id
     }
 
+    /// A number that no session has.
+    fn next_session(&mut self) -> SessionId {
+        loop {
+            self.last_session = self.last_session.wrapping_add(1);
+            let id = SessionId(self.last_session);
+            if !self.sessions.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
     /// The peer has joined again without going on: what was under way is over.
-    pub(super) fn start_anew(&mut self, id: SessionId) {
+    pub(super) fn start_anew(&mut self, now: Timestamp, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
@@ -112,7 +123,7 @@ impl Registry {
         session.readings.clear();
         session.news.clear();
         let given_up = session.inbox.drain();
-        self.receipts_gone(given_up);
+        self.receipts_gone(now, given_up);
         self.tell_watchers(id);
     }
 
@@ -122,7 +133,9 @@ impl Registry {
             return;
         };
         session.rewind(&self.limits);
-        let Some(connection) = session.connection.take() else {
+        let connection = session.connection.take();
+        self.keep_receipts(id);
+        let Some(connection) = connection else {
             return;
         };
         if let Some(old) = self.connections.get_mut(&connection) {
@@ -144,11 +157,13 @@ impl Registry {
         };
         session.connection = None;
         session.rewind(&self.limits);
+        self.keep_receipts(id);
         self.arm(id, now + self.limits.lease);
     }
 
     pub(super) fn remove_session(&mut self, now: Timestamp, id: SessionId) {
         self.tell_watchers(id);
+        self.keep_receipts(id);
         let Some(mut session) = self.sessions.remove(&id) else {
             return;
         };
@@ -180,7 +195,7 @@ impl Registry {
         for watcher in &session.watchers {
             self.refill(*watcher, id, &session.namespace);
         }
-        self.receipts_gone(session.inbox.drain());
+        self.receipts_gone(now, session.inbox.drain());
     }
 
     pub(super) fn heartbeat(&mut self, now: Timestamp, id: SessionId, connection: ConnectionId) {

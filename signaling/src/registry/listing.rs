@@ -6,7 +6,7 @@ use shoal_protocol::{
     id::PeerId,
     namespace::Namespace,
     rendezvous::{MAX_LISTING, PeerSummary, ServerMessage},
-    time::Timestamp,
+    time::UnixMillis,
 };
 
 /// A page of the list of a namespace's peers, in the order of their ids.
@@ -44,10 +44,11 @@ impl Registry {
         Page { peers, next }
     }
 
-    /// Some of the peers whose valid catalogs list a content, chosen at random, without `asker`.
+    /// Some of the peers whose catalogs list a content and are valid at `now`, by the wall clock,
+    /// chosen at random, without `asker`.
     pub fn providers(
         &mut self,
-        now: Timestamp,
+        now: UnixMillis,
         namespace: &Namespace,
         key: &ContentKey,
         asker: Option<PeerId>,
@@ -60,7 +61,7 @@ impl Registry {
                 continue;
             };
             let catalog = session.catalog.as_ref();
-            let is_valid = catalog.is_some_and(|held| held.is_valid(now.unix_millis()));
+            let is_valid = catalog.is_some_and(|held| held.is_valid(now));
             if asker == Some(session.peer) || !is_valid {
                 continue;
             }
@@ -94,7 +95,7 @@ impl Registry {
 
     pub(super) fn find(
         &mut self,
-        now: Timestamp,
+        now: UnixMillis,
         connection: ConnectionId,
         id: SessionId,
         key: ContentKey,

@@ -58,7 +58,7 @@ pub use listing::Page;
 use members::Members;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use session::{Receipt, Session};
+use session::Session;
 use shoal_protocol::{
     VERSIONS,
     id::{Nonce, PeerId},
@@ -76,9 +76,10 @@ use steady::Steady;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnectionId(u64);
 
-/// A session; never used twice.
+/// A session. Each peer has those of a whole view and of as many watchers, so they are small: a
+/// number is used again after four billion others, long after all has ended that named it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct SessionId(u64);
+struct SessionId(u32);
 
 /// What a connection may send now.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,6 +142,7 @@ struct Connection {
 enum Timer {
     Connection(ConnectionId),
     Session(SessionId),
+    Receipts(SessionId),
 }
 
 /// See the [module](self).
@@ -161,7 +163,8 @@ pub struct Registry {
     catalog_bytes: usize,
     admission: Admission,
     counts: Counts,
-    last_id: u64,
+    last_connection: u64,
+    last_session: u32,
     closing: bool,
 }
 
@@ -189,7 +192,8 @@ impl Registry {
             timers: BTreeSet::new(),
             woken: BTreeSet::new(),
             catalog_bytes: 0,
-            last_id: 0,
+            last_connection: 0,
+            last_session: 0,
             closing: false,
         }
     }
@@ -203,8 +207,8 @@ impl Registry {
     /// A connection was opened. Its challenge waits; the nonce in it is for its checker.
     pub fn handle_connect(&mut self, now: Timestamp, from: Address) -> (ConnectionId, Nonce) {
         let now = self.time.at(now);
-        self.last_id += 1;
-        let id = ConnectionId(self.last_id);
+        self.last_connection += 1;
+        let id = ConnectionId(self.last_connection);
         let nonce = Nonce(self.random());
         let mut connection = Connection {
             from,
@@ -384,6 +388,11 @@ impl Registry {
                         None => self.remove_session(now, id),
                     }
                 }
+                Timer::Receipts(id) => {
+                    let session = self.sessions.get(&id);
+                    self.woken
+                        .extend(session.and_then(|session| session.connection));
+                }
             }
         }
     }
@@ -497,17 +506,26 @@ impl Registry {
     /// What waits for a session, the most urgent first.
     fn next_for(&mut self, now: Timestamp, id: SessionId) -> Option<ServerMessage> {
         let session = self.sessions.get_mut(&id)?;
-        if let Some(receipt) = session.receipts.pop_front() {
-            session.news.sent_receipt(receipt, &self.limits);
-            let Receipt { id, status } = receipt;
-            return Some(ServerMessage::Receipt { id, status });
-        }
-        if let Some((id, signed, came)) = session.inbox.next() {
+        let signal = session.inbox.next();
+        let are_due = session.receipts_due.is_some_and(|due| due <= now);
+        let receipts = match signal.is_some() || are_due {
+            true => self.take_receipts(now, id),
+            false => Vec::new(),
+        };
+        if let Some((id, signed, came)) = signal {
             if let Some(came) = came {
                 self.counts.relay.observe(now.since(came));
             }
-            return Some(ServerMessage::Signal { id, signed });
+            return Some(ServerMessage::Signal {
+                id,
+                signed,
+                receipts,
+            });
         }
+        if !receipts.is_empty() {
+            return Some(ServerMessage::Receipts { receipts });
+        }
+        let session = self.sessions.get_mut(&id)?;
         if session.news.take_resync() {
             let view = self.view(id);
             return Some(ServerMessage::Resync { view });
@@ -532,14 +550,21 @@ impl Registry {
             Request::Catalog { head, pages } => self.catalog(connection, id, head, &pages),
             Request::Get { peer, since } => self.get(connection, id, Reading::new(peer, since)),
             Request::List { after, limit } => self.send_listing(connection, id, after, limit),
-            Request::Find { key } => self.find(now, connection, id, key),
-            Request::Signal { id: number, signal } => {
-                self.signal(now, connection, id, number, signal)
+            Request::Find { key, now } => self.find(now, connection, id, key),
+            Request::Signal {
+                id: number,
+                signal,
+                ack,
+            } => {
+                if let Some(taken) = ack {
+                    self.ack(now, id, taken);
+                }
+                match signal {
+                    Some(signal) => self.signal(now, connection, id, number, signal),
+                    None => self.receipt(now, id, number, ReceiptStatus::Refused),
+                }
             }
-            Request::RefusedSignal { id: number } => {
-                self.receipt(id, number, ReceiptStatus::Refused);
-            }
-            Request::Ack { id: number } => self.ack(id, number),
+            Request::Ack { id: taken } => self.ack(now, id, taken),
             Request::Leave => {
                 self.remove_session(now, id);
                 self.close(connection);

@@ -6,7 +6,7 @@ use crate::limits::Limits;
 use shoal_protocol::{
     id::{PeerId, ResumeToken},
     namespace::Namespace,
-    rendezvous::ReceiptStatus,
+    rendezvous::Receipt,
     signed::Signed,
     sorted::SortedSet,
     time::Timestamp,
@@ -30,6 +30,8 @@ pub(super) struct Session {
     pub watchers: SortedSet<SessionId>,
     pub inbox: Inbox,
     pub receipts: VecDeque<Receipt>,
+    /// Until when they wait for a signal to travel with, if any do.
+    pub receipts_due: Option<Timestamp>,
     pub news: News,
     pub readings: VecDeque<Reading>,
     /// When its TURN account is to be renewed, if it has one.
@@ -38,13 +40,6 @@ pub(super) struct Session {
     pub deadline: Option<Timestamp>,
     /// When pings that are not answered yet were due, oldest first.
     pub pings: VecDeque<Timestamp>,
-}
-
-/// What became of a signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Receipt {
-    pub id: u64,
-    pub status: ReceiptStatus,
 }
 
 /// Who sent a signal, and under which number.
@@ -69,6 +64,7 @@ impl Session {
             watchers: SortedSet::default(),
             inbox: Inbox::default(),
             receipts: VecDeque::new(),
+            receipts_due: None,
             news: News::default(),
             readings: VecDeque::new(),
             renew_ice: None,
@@ -160,13 +156,10 @@ impl Inbox {
         (self.signals.len(), self.bytes)
     }
 
-    /// Forgets a signal that was sent and is now acknowledged.
+    /// Forgets the oldest signal if it was sent and is acknowledged by this number.
     pub fn acknowledge(&mut self, id: u64) -> Option<Origin> {
-        let at = self.signals.iter().position(|waiting| waiting.id == id)?;
-        if at >= self.sent {
-            return None;
-        }
-        let waiting = self.signals.remove(at)?;
+        let is_taken = |waiting: &mut Waiting| self.sent > 0 && waiting.id <= id;
+        let waiting = self.signals.pop_front_if(is_taken)?;
         self.sent -= 1;
         self.bytes -= waiting.signed.payload.len();
         if self.signals.is_empty() {

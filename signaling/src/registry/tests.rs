@@ -1,10 +1,12 @@
 mod jumps;
 mod namespaces;
+mod receipts;
 
 use super::*;
 use crate::{check::Checker, turn::Secret};
 use ed25519_dalek::{Signer, SigningKey};
 use proptest::prelude::*;
+use shoal_protocol::rendezvous::{ACK_DELAY, MAX_RECEIPTS, MAX_UNACKED, Receipt};
 use shoal_protocol::{
     catalog::{CatalogHead, HEAD_LIFETIME, PageText, page_hashes},
     id::{LinkId, ResumeToken, Signature},
@@ -38,6 +40,9 @@ struct Client {
     heard: BTreeMap<PeerId, Vec<u64>>,
     sent: Vec<PeerId>,
     receipts: BTreeMap<u64, ReceiptStatus>,
+    /// The last signal heard; acknowledged at once, or with the next signal sent.
+    unacked: Option<u64>,
+    acks_with_signals: bool,
     catalog: u64,
     errors: Vec<ErrorCode>,
     ice_servers: Vec<IceServer>,
@@ -46,6 +51,14 @@ struct Client {
 impl Client {
     fn id(&self) -> PeerId {
         PeerId::from_public_key(self.key.verifying_key().to_bytes())
+    }
+
+    fn take_receipts(&mut self, receipts: Vec<Receipt>) {
+        assert!(receipts.len() <= MAX_RECEIPTS);
+        for Receipt { id, status } in receipts {
+            let before = self.receipts.insert(id, status);
+            assert!(before.is_none_or(|before| before == status));
+        }
     }
 
     fn sign<T: Payload>(&self, payload: &T) -> Signed {
@@ -79,6 +92,8 @@ impl World {
             heard: BTreeMap::new(),
             sent: Vec::new(),
             receipts: BTreeMap::new(),
+            unacked: None,
+            acks_with_signals: n % 2 == 1,
             catalog: 0,
             errors: Vec::new(),
             ice_servers: Vec::new(),
@@ -143,7 +158,17 @@ impl World {
             body: SignalBody::Link(SealKey([6; 32])),
         });
         self.clients[from].sent.push(to);
-        self.send(from, PeerMessage::Signal { id, to, signed });
+        let client = &mut self.clients[from];
+        let ack = client.unacked.take_if(|_| client.acks_with_signals);
+        self.send(
+            from,
+            PeerMessage::Signal {
+                id,
+                to,
+                signed,
+                ack,
+            },
+        );
     }
 
     fn publish(&mut self, n: usize) {
@@ -210,6 +235,7 @@ impl World {
                 client.token = Some(resume);
                 assert!(!resumed || view.is_empty());
                 if !resumed {
+                    client.unacked = None;
                     client.sent.clear();
                     client.receipts.clear();
                     client.known = view.into_iter().map(known).collect();
@@ -223,16 +249,24 @@ impl World {
             ServerMessage::Resync { view } => {
                 client.known = view.into_iter().map(known).collect();
             }
-            ServerMessage::Signal { id, signed } => {
+            ServerMessage::Signal {
+                id,
+                signed,
+                receipts,
+            } => {
                 let heard = client.heard.entry(signed.peer).or_default();
                 if !heard.contains(&id) {
                     heard.push(id);
                 }
-                self.send(n, PeerMessage::Ack { id });
+                client.take_receipts(receipts);
+                client.unacked = Some(id);
+                if !client.acks_with_signals {
+                    self.send(n, PeerMessage::Ack { id });
+                }
             }
-            ServerMessage::Receipt { id, status } => {
-                let before = client.receipts.insert(id, status);
-                assert!(before.is_none_or(|before| before == status));
+            ServerMessage::Receipts { receipts } => {
+                assert!(!receipts.is_empty());
+                client.take_receipts(receipts);
             }
             ServerMessage::Ice { ice_servers } => client.ice_servers = ice_servers,
             ServerMessage::Ping {} => self.send(n, PeerMessage::Pong {}),
@@ -285,11 +319,29 @@ impl World {
         }
     }
 
+    /// What waits for a signal to travel with goes by itself.
+    fn confirm(&mut self) {
+        for n in 0..self.clients.len() {
+            if let Some(id) = self.clients[n].unacked.take() {
+                self.send(n, PeerMessage::Ack { id });
+            }
+        }
+        self.advance(ACK_DELAY);
+        self.settle();
+    }
+
     fn check(&self) {
         let registry = &self.registry;
         let mut timers = 0;
         for (id, session) in &registry.sessions {
             timers += usize::from(session.deadline.is_some());
+            match session.receipts_due {
+                Some(due) => {
+                    assert!(session.connection.is_some() && !session.receipts.is_empty());
+                    timers += usize::from(registry.timers.contains(&(due, Timer::Receipts(*id))));
+                }
+                None => assert!(session.connection.is_none() || session.receipts.is_empty()),
+            }
             let members = &registry.namespaces[&session.namespace];
             let others = members.sessions().count() - 1;
             assert_eq!(session.view.len(), others.min(MAX_VIEW));
@@ -421,6 +473,7 @@ proptest! {
             world.check();
         }
         world.settle();
+        world.confirm();
         world.check_settled();
 
         // Nobody says anything more: in the end nothing is left.
@@ -570,6 +623,7 @@ fn a_receipt_is_for_the_session_that_sent_the_signal() {
     world.signal(0, 1);
     world.join(0, false);
     world.settle();
+    world.confirm();
     assert!(world.clients[0].receipts.is_empty(), "numbers start again");
     assert!(world.clients[1].heard.contains_key(&world.id(0)));
 }

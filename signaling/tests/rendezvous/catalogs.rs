@@ -2,7 +2,7 @@
 
 use crate::rig::{Client, Key, Server, content, entry, now};
 use shoal_protocol::{
-    catalog::{CatalogHead, PageText, Since},
+    catalog::{CatalogHead, HEAD_LIFETIME, PageText, Since},
     rendezvous::{ErrorCode, MAX_MESSAGE, PeerMessage, ServerMessage},
 };
 use std::{ops::Range, sync::Arc};
@@ -56,6 +56,22 @@ async fn a_catalog_is_listed_served_and_found() {
     server.settles(|gauges| gauges.catalog_bytes == 0).await;
     two.flush().await;
     assert_eq!(providers(&mut two, 2).await, 0);
+}
+
+#[tokio::test]
+async fn a_catalog_is_judged_by_the_wall_clock_when_it_is_asked_for() {
+    let server = Server::start().await;
+    let (mut one, _) = Client::join(&server, 1).await;
+    let (mut two, _) = Client::join(&server, 2).await;
+    one.peers().await;
+    let (head, pages) = catalog(&one, 1, 0..3);
+    one.send_catalog(&head, pages).await;
+    two.peers().await;
+    // Spans of time pass, and who answers pings stays; the wall clock shows what it showed, as
+    // where it was a day ahead when the server started.
+    server.state.skip(HEAD_LIFETIME * 2);
+    assert!(one.flush().await.is_empty() && two.flush().await.is_empty());
+    assert_eq!(providers(&mut two, 2).await, 1);
 }
 
 #[tokio::test]

@@ -116,7 +116,7 @@ async fn nobody_else_hears_of_it() {
 
 async fn send_signal(client: &mut Client, id: u64, to: PeerId, signal: &Signal) {
     let signed = client.key.sign(signal);
-    client.send(PeerMessage::Signal { id, to, signed }).await;
+    client.send_signed(id, to, signed).await;
 }
 
 fn signal_of(key: &Key, to: PeerId, namespace: &Namespace) -> Signal {

@@ -24,12 +24,27 @@ async fn two_peers_join_see_each_other_and_exchange_signals() {
     for id in 0..3 {
         one.send_signal(id, two.id()).await;
     }
+    let mut last = 0;
     for n in 0..3 {
         let (id, signal) = two.signal().await;
         assert_eq!((signal.from, signal.to, signal.n), (one.id(), two.id(), n));
-        two.send(PeerMessage::Ack { id }).await;
-        assert_eq!(one.receipt().await, (n.into(), ReceiptStatus::Delivered));
+        assert!(id > last);
+        last = id;
     }
+    // Of the first two it is known by themselves, of the third with what answers it.
+    two.send(PeerMessage::Ack { id: last - 1 }).await;
+    let ServerMessage::Receipts { receipts } = one.receive().await else {
+        panic!("no receipts");
+    };
+    assert_eq!(receipts.len(), 2);
+    two.answer(0, one.id(), last).await;
+    let (heard, signal) = one.signal().await;
+    assert_eq!((signal.from, signal.n), (two.id(), 0));
+    for n in 0..3 {
+        assert_eq!(one.receipt().await, (n, ReceiptStatus::Delivered));
+    }
+    one.send(PeerMessage::Ack { id: heard }).await;
+    assert_eq!(two.receipt().await, (0, ReceiptStatus::Delivered));
 
     two.send(PeerMessage::Leave {}).await;
     assert!(two.closed().await.is_empty());
@@ -81,7 +96,7 @@ async fn only_signals_from_who_sends_to_who_is_named_pass() {
     let to = two.id();
     for (id, signed) in (0..).zip(forged) {
         let shown = format!("{id}: {signed:?}");
-        one.send(PeerMessage::Signal { id, to, signed }).await;
+        one.send_signed(id, to, signed).await;
         let receipt = one.receive_but_peers().await;
         assert_eq!(receipt, (id, ReceiptStatus::Refused), "{shown}");
     }
@@ -114,7 +129,7 @@ async fn a_wrong_signature_is_under_the_name_of_who_sent_it_and_seen_by_the_rece
         ..good
     };
     let (id, to, signed) = (0, two.id(), altered.clone());
-    one.send(PeerMessage::Signal { id, to, signed }).await;
+    one.send_signed(id, to, signed).await;
     let ServerMessage::Signal { signed, .. } = two.receive().await else {
         panic!("no signal");
     };
@@ -130,10 +145,8 @@ async fn a_signal_nobody_acknowledged_is_not_delivered() {
     one.peers().await;
     one.send_signal(5, two.id()).await;
     let (id, _) = two.signal().await;
-    // Acknowledging what was never sent changes nothing.
-    for wrong in [0, id + 1, u64::MAX] {
-        two.send(PeerMessage::Ack { id: wrong }).await;
-    }
+    // One before it is none of it.
+    two.send(PeerMessage::Ack { id: id - 1 }).await;
     two.flush().await;
     assert!(one.flush().await.is_empty());
     two.send(PeerMessage::Leave {}).await;

@@ -12,8 +12,8 @@ use shoal_protocol::{
     id::{LinkId, Nonce, PeerId, ResumeToken, Signature},
     namespace::Namespace,
     rendezvous::{
-        ErrorCode, IceServer, Join, PATH, PeerMessage, PeerSummary, Presence, ReceiptStatus,
-        ServerMessage,
+        ErrorCode, IceServer, Join, PATH, PeerMessage, PeerSummary, Presence, Receipt,
+        ReceiptStatus, ServerMessage,
     },
     seal::SealKey,
     signal::{SIGNAL_LIFETIME, Signal, SignalBody},
@@ -24,7 +24,7 @@ use shoal_signaling::{
     AppState, Config, address::Proxies, identity::Identity, limits::Limits, listen, run,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -246,6 +246,8 @@ pub struct Client {
     pub nonce: Nonce,
     pub versions: Vec<u16>,
     socket: WebSocketStream<TcpStream>,
+    /// Receipts that came and were not asked for yet.
+    receipts: VecDeque<Receipt>,
 }
 
 impl Client {
@@ -281,6 +283,7 @@ impl Client {
                 nonce,
                 versions,
                 socket,
+                receipts: VecDeque::new(),
             }),
             ServerMessage::Error {
                 code, retry_after, ..
@@ -368,7 +371,28 @@ impl Client {
 
     pub async fn send_signal(&mut self, id: u64, to: PeerId) {
         let signed = self.key.sign(&self.key.signal(to, id as u32));
-        self.send(PeerMessage::Signal { id, to, signed }).await;
+        self.send_signed(id, to, signed).await;
+    }
+
+    pub async fn send_signed(&mut self, id: u64, to: PeerId, signed: Signed) {
+        self.send(PeerMessage::Signal {
+            id,
+            to,
+            signed,
+            ack: None,
+        })
+        .await;
+    }
+
+    /// Answers the signals that came, up to this one, with a signal.
+    pub async fn answer(&mut self, id: u64, to: PeerId, came: u64) {
+        self.send(PeerMessage::Signal {
+            id,
+            to,
+            signed: self.key.sign(&self.key.signal(to, id as u32)),
+            ack: Some(came),
+        })
+        .await;
     }
 
     pub async fn send_catalog(&mut self, head: &CatalogHead, pages: Vec<PageText>) {
@@ -388,7 +412,14 @@ impl Client {
         loop {
             match receive(&mut self.socket).await? {
                 ServerMessage::Ping {} => self.send(PeerMessage::Pong {}).await,
-                message => return Some(message),
+                message => {
+                    if let ServerMessage::Signal { receipts, .. }
+                    | ServerMessage::Receipts { receipts } = &message
+                    {
+                        self.receipts.extend(receipts);
+                    }
+                    return Some(message);
+                }
             }
         }
     }
@@ -398,20 +429,25 @@ impl Client {
         receive(&mut self.socket).await
     }
 
+    /// The next receipt, alone or with a signal that was read.
     pub async fn receipt(&mut self) -> (u64, ReceiptStatus) {
-        match self.receive().await {
-            ServerMessage::Receipt { id, status } => (id, status),
-            other => panic!("expected a receipt, got {other:?}"),
+        if self.receipts.is_empty() {
+            match self.receive().await {
+                ServerMessage::Receipts { .. } => {}
+                other => panic!("expected receipts, got {other:?}"),
+            }
         }
+        let Receipt { id, status } = self.receipts.pop_front().expect("never none");
+        (id, status)
     }
 
     /// A receipt, before or after one change of the view.
     pub async fn peers_and_receipt(&mut self) -> (u64, ReceiptStatus) {
         match self.receive().await {
             ServerMessage::Peers { .. } => self.receipt().await,
-            ServerMessage::Receipt { id, status } => {
+            ServerMessage::Receipts { .. } => {
                 self.peers().await;
-                (id, status)
+                self.receipt().await
             }
             other => panic!("expected peers and a receipt, got {other:?}"),
         }
@@ -419,18 +455,18 @@ impl Client {
 
     /// The next receipt; changes of the view are skipped.
     pub async fn receive_but_peers(&mut self) -> (u64, ReceiptStatus) {
-        loop {
+        while self.receipts.is_empty() {
             match self.receive().await {
-                ServerMessage::Peers { .. } => {}
-                ServerMessage::Receipt { id, status } => return (id, status),
+                ServerMessage::Peers { .. } | ServerMessage::Receipts { .. } => {}
                 other => panic!("expected a receipt, got {other:?}"),
             }
         }
+        self.receipt().await
     }
 
     pub async fn signal(&mut self) -> (u64, Signal) {
         match self.receive().await {
-            ServerMessage::Signal { id, signed } => (id, signed.open().unwrap()),
+            ServerMessage::Signal { id, signed, .. } => (id, signed.open().unwrap()),
             other => panic!("expected a signal, got {other:?}"),
         }
     }

@@ -343,7 +343,7 @@ async fn forged_and_replayed_joins_and_signals() {
                 (1, two.key.sign(&heard)),
                 (2, Key::new(3).sign(&one.key.signal(to, 0))),
             ] {
-                one.send(PeerMessage::Signal { id, to, signed }).await;
+                one.send_signed(id, to, signed).await;
                 assert_eq!(one.receipt().await, (id, ReceiptStatus::Refused));
             }
             // Under its own name a peer may sign as badly as it likes: its signal is passed on, and
@@ -352,13 +352,7 @@ async fn forged_and_replayed_joins_and_signals() {
                 peer: one.id(),
                 ..Key::new(3).sign(&one.key.signal(to, 0))
             };
-            let id = 3;
-            one.send(PeerMessage::Signal {
-                id,
-                to,
-                signed: badly.clone(),
-            })
-            .await;
+            one.send_signed(3, to, badly.clone()).await;
             match two.receive().await {
                 ServerMessage::Signal { signed, .. } => assert_eq!(signed, badly),
                 other => panic!("{other:?}"),

@@ -44,7 +44,8 @@ async fn a_killed_process_loses_nothing_without_a_word() {
         // Of two signals one is acknowledged, and its sender knows.
         one.send_signal(1, two.id()).await;
         let (number, _) = two.signal().await;
-        two.send(PeerMessage::Ack { id: number }).await;
+        two.answer(1, one.id(), number).await;
+        one.signal().await;
         assert_eq!(one.receipt().await, (1, ReceiptStatus::Delivered));
         one.send_signal(2, two.id()).await;
         two.signal().await;
@@ -84,7 +85,8 @@ async fn a_killed_process_loses_nothing_without_a_word() {
         one.send_signal(2, two.id()).await;
         let (number, signal) = two.signal().await;
         assert_eq!(signal.n, 2);
-        two.send(PeerMessage::Ack { id: number }).await;
+        two.answer(2, one.id(), number).await;
+        one.signal().await;
         assert_eq!(one.receipt().await, (2, ReceiptStatus::Delivered));
         assert!(one.flush().await.is_empty() && two.flush().await.is_empty());
     }

@@ -64,7 +64,7 @@ async fn log_of_a_day(filter: &str) -> String {
     let mut signal = one.key.signal(two.id(), 1);
     signal.namespace = "a-namespace".parse().unwrap();
     let (id, to, signed) = (1, two.id(), one.key.sign(&signal));
-    one.send(PeerMessage::Signal { id, to, signed }).await;
+    one.send_signed(id, to, signed).await;
     two.signal().await;
 
     // One connection that says nonsense, one too many, and a page of another origin.

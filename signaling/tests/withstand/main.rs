@@ -23,7 +23,10 @@ mod proxies;
 mod rig;
 
 use rig::{Client, Server, metrics};
-use shoal_protocol::rendezvous::{PeerMessage, ReceiptStatus};
+use shoal_protocol::{
+    id::PeerId,
+    rendezvous::{PeerMessage, ReceiptStatus},
+};
 use shoal_signaling::Config;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -39,6 +42,8 @@ pub struct Bystanders {
     one: Client,
     two: Client,
     signals: u64,
+    /// The number of the last signal that the first heard.
+    heard: Option<u64>,
 }
 
 impl Bystanders {
@@ -52,21 +57,25 @@ impl Bystanders {
             one,
             two,
             signals: 0,
+            heard: None,
         }
     }
 
-    /// A signal goes from one to the other and is acknowledged; nothing else is heard.
+    /// A signal goes from one to the other and is answered, and what confirms them goes with
+    /// them; nothing else is heard.
     pub async fn notice_nothing(&mut self) {
         let id = self.signals;
         self.signals += 1;
-        let mut signal = self.one.key.signal(self.two.id(), id as u32);
-        signal.namespace = "bystanders".parse().unwrap();
-        let (to, signed) = (self.two.id(), self.one.key.sign(&signal));
-        self.one.send(PeerMessage::Signal { id, to, signed }).await;
-        let (number, signal) = self.two.signal().await;
+        let Self { one, two, .. } = self;
+        send(one, two.id(), id, self.heard).await;
+        let (number, signal) = two.signal().await;
         assert_eq!(u64::from(signal.n), id);
-        self.two.send(PeerMessage::Ack { id: number }).await;
-        assert_eq!(self.one.receipt().await, (id, ReceiptStatus::Delivered));
+        if let Some(before) = id.checked_sub(1) {
+            assert_eq!(two.receipt().await, (before, ReceiptStatus::Delivered));
+        }
+        send(two, one.id(), id, Some(number)).await;
+        self.heard = Some(one.signal().await.0);
+        assert_eq!(one.receipt().await, (id, ReceiptStatus::Delivered));
     }
 
     /// Hears what there is, which is nothing but pings.
@@ -84,6 +93,19 @@ impl Bystanders {
         self.one.closed().await;
         self.two.closed().await;
     }
+}
+
+async fn send(from: &mut Client, to: PeerId, id: u64, ack: Option<u64>) {
+    let mut signal = from.key.signal(to, id as u32);
+    signal.namespace = "bystanders".parse().unwrap();
+    let signed = from.key.sign(&signal);
+    from.send(PeerMessage::Signal {
+        id,
+        to,
+        signed,
+        ack,
+    })
+    .await;
 }
 
 async fn join_elsewhere(client: &mut Client) {

@@ -17,7 +17,7 @@ use tokio::{
     net::{TcpSocket, TcpStream},
     sync::mpsc,
     task::spawn_local,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
@@ -194,10 +194,13 @@ impl Crowd {
         self.failure.borrow_mut().take().map_or(Ok(()), Err)
     }
 
-    /// Waits until all signals have come or were returned, at most for so long.
+    /// Waits until all signals have come or were returned, and where there are receipts for all,
+    /// at most for so long.
     pub async fn settle(&self, longest: Duration) -> Result<()> {
         let end = Instant::now() + longest;
-        while !self.ledger.borrow().is_settled() && Instant::now() < end {
+        let confirms = self.target.system == System::Shoal;
+        let is_over = |ledger: &Ledger| ledger.is_settled() && (!confirms || ledger.is_confirmed());
+        while !is_over(&self.ledger.borrow()) && Instant::now() < end {
             self.check()?;
             sleep(Duration::from_millis(5)).await;
         }
@@ -354,9 +357,13 @@ impl Crowd {
     ) -> Result<Ended> {
         let mut replies = Vec::new();
         loop {
+            let ack_due = peer.voice.borrow().ack_due();
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Order::Say(text)) => socket.send(Message::text(text)).await?,
+                    Some(Order::Say(signal)) => {
+                        let text = peer.voice.borrow_mut().say(signal);
+                        socket.send(Message::text(text)).await?;
+                    }
                     Some(Order::Leave) | None => {
                         let last = peer.voice.borrow().leave();
                         if let Some(last) = last {
@@ -380,6 +387,12 @@ impl Crowd {
                     }
                     if let Heard::Closing(least) = heard {
                         return Ok(Ended::Closing(least));
+                    }
+                }
+                () = sleep_until(ack_due.unwrap_or_else(Instant::now)), if ack_due.is_some() => {
+                    let ack = peer.voice.borrow_mut().ack();
+                    if let Some(ack) = ack {
+                        socket.send(Message::text(ack)).await?;
                     }
                 }
             }
@@ -419,7 +432,7 @@ impl Peer {
         self.voice.borrow().signal(to, number)
     }
 
-    /// Sends a text. Once the peer is gone nobody hears it, which the ledger then shows.
+    /// Sends the text of a signal. Once the peer is gone nobody hears it, which the ledger then shows.
     pub fn say(&self, text: String) {
         let _ = self.orders.send(Order::Say(text));
     }

@@ -24,7 +24,9 @@ pub struct Ledger {
     settled: usize,
     /// Messages that named a signal which was never sent.
     unknown: usize,
-    /// All messages heard, and their bytes.
+    /// How many entries have a receipt.
+    confirmed: usize,
+    /// Messages heard that were not about signals, and their bytes.
     heard: usize,
     heard_bytes: usize,
 }
@@ -84,29 +86,46 @@ impl Ledger {
         self.settled == self.entries.len()
     }
 
+    /// Whether there is a receipt for each.
+    pub fn is_confirmed(&self) -> bool {
+        self.confirmed == self.entries.len()
+    }
+
     /// A message of so many bytes came.
     pub fn note(&mut self, heard: &Heard, bytes: usize) {
-        self.heard += 1;
-        self.heard_bytes += bytes;
-        let (Heard::Signal(number) | Heard::Receipt(number, _)) = heard else {
-            return;
+        let receipts = match heard {
+            Heard::Signal(number, receipts) => {
+                self.change((*number).into(), |entry| {
+                    entry.received += 1;
+                    entry.received_at.get_or_insert_with(Instant::now);
+                });
+                receipts
+            }
+            Heard::Receipts(receipts) => receipts,
+            _ => {
+                self.heard += 1;
+                self.heard_bytes += bytes;
+                return;
+            }
         };
-        let Some(entry) = self.entries.get_mut(*number as usize) else {
+        for receipt in receipts {
+            self.change(receipt.id, |entry| entry.receipt = Some(receipt.status));
+        }
+    }
+
+    fn change(&mut self, number: u64, change: impl FnOnce(&mut Entry)) {
+        let at = usize::try_from(number).unwrap_or(usize::MAX);
+        let Some(entry) = self.entries.get_mut(at) else {
             self.unknown += 1;
             return;
         };
-        let before = entry.is_settled();
-        match heard {
-            Heard::Receipt(_, status) => entry.receipt = Some(*status),
-            _ => {
-                entry.received += 1;
-                entry.received_at.get_or_insert_with(Instant::now);
-            }
-        }
-        self.settled += usize::from(!before && entry.is_settled());
+        let before = *entry;
+        change(entry);
+        self.settled += usize::from(!before.is_settled() && entry.is_settled());
+        self.confirmed += usize::from(before.receipt.is_none() && entry.receipt.is_some());
     }
 
-    /// Messages heard so far, and their bytes.
+    /// Messages heard so far that were not about signals, and their bytes.
     pub fn heard(&self) -> (usize, usize) {
         (self.heard, self.heard_bytes)
     }
@@ -171,6 +190,7 @@ pub fn percentile_millis(sorted: &[Duration], share: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shoal_protocol::rendezvous::Receipt;
 
     #[test]
     fn every_signal_is_accounted_for() {
@@ -180,14 +200,14 @@ mod tests {
             assert_eq!(ledger.enter(), number);
             ledger.send(number, due);
         }
+        let receipt = |id, status| Receipt { id, status };
+        let [delivered, full] = [ReceiptStatus::Delivered, ReceiptStatus::Full];
         for heard in [
-            Heard::Signal(0),
-            Heard::Receipt(0, ReceiptStatus::Delivered),
-            Heard::Signal(1),
-            Heard::Signal(1),
-            Heard::Receipt(2, ReceiptStatus::Full),
-            Heard::Receipt(3, ReceiptStatus::Delivered),
-            Heard::Signal(99),
+            Heard::Signal(0, Vec::new()),
+            Heard::Signal(1, vec![receipt(0, delivered)]),
+            Heard::Signal(1, Vec::new()),
+            Heard::Receipts(vec![receipt(2, full), receipt(3, delivered)]),
+            Heard::Signal(99, Vec::new()),
             Heard::Other,
         ] {
             ledger.note(&heard, 10);
@@ -207,10 +227,13 @@ mod tests {
             }
         );
         assert_eq!(ledger.delays(0).len(), 2);
-        assert_eq!(ledger.heard(), (8, 80));
-        ledger.note(&Heard::Signal(3), 0);
-        ledger.note(&Heard::Signal(4), 0);
-        assert!(ledger.is_settled());
+        assert_eq!(ledger.heard(), (1, 10));
+        ledger.note(&Heard::Signal(3, Vec::new()), 0);
+        ledger.note(&Heard::Signal(4, Vec::new()), 0);
+        assert!(ledger.is_settled() && !ledger.is_confirmed());
+        let last = [1, 4].map(|id| receipt(id, delivered));
+        ledger.note(&Heard::Receipts(last.into()), 0);
+        assert!(ledger.is_confirmed());
     }
 
     #[test]

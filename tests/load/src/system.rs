@@ -11,9 +11,12 @@ use shoal_protocol::{
     VERSIONS,
     id::{Nonce, PeerId},
     namespace::Namespace,
-    rendezvous::{Join, PATH, PeerMessage, Presence, ReceiptStatus, ServerMessage},
+    rendezvous::{
+        ACK_DELAY, Join, MAX_UNACKED, PATH, PeerMessage, Presence, Receipt, ServerMessage,
+    },
 };
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// For how long a presence is good: as peers sign it.
 const PRESENCE_LIFETIME: Duration = Duration::from_secs(3600);
@@ -40,10 +43,10 @@ pub enum Heard {
     Welcome,
     /// The peer is in.
     Joined,
-    /// The signal with this number came.
-    Signal(u32),
-    /// What became of a signal of this peer.
-    Receipt(u32, ReceiptStatus),
+    /// The signal with this number came, with receipts perhaps.
+    Signal(u32, Vec<Receipt>),
+    /// What became of signals of this peer.
+    Receipts(Vec<Receipt>),
     /// The server ends; the peer is to come back after so long.
     Closing(Duration),
     /// Something else that belongs to the conversation.
@@ -58,6 +61,8 @@ pub struct Voice {
     /// By what others name it; matchbox's server gives it when the peer comes.
     address: String,
     challenge: Option<(PeerId, Nonce)>,
+    /// The last signal that was not acknowledged, how many were not, and when they are to be.
+    unacked: Option<(u64, usize, Instant)>,
 }
 
 impl Voice {
@@ -78,6 +83,7 @@ impl Voice {
             key,
             address,
             challenge: None,
+            unacked: None,
         }
     }
 
@@ -147,18 +153,18 @@ impl Voice {
         match self.system {
             System::Shoal => self.hear_shoal(text, replies),
             System::Peerjs => Ok(match number_in(text) {
-                Some(number) => Heard::Signal(number),
+                Some(number) => Heard::Signal(number, Vec::new()),
                 None if text == r#"{"type":"OPEN"}"# => Heard::Welcome,
                 None => bail!("the server said {text}"),
             }),
             System::Tracker => Ok(match number_in(text) {
-                Some(number) => Heard::Signal(number),
+                Some(number) => Heard::Signal(number, Vec::new()),
                 None if text.contains("failure reason") => bail!("the server said {text}"),
                 None => Heard::Joined,
             }),
             System::Matchbox => {
                 if let Some(number) = number_in(text) {
-                    return Ok(Heard::Signal(number));
+                    return Ok(Heard::Signal(number, Vec::new()));
                 }
                 let value: serde_json::Value = serde_json::from_str(text)?;
                 if let Some(id) = value.get("IdAssigned").and_then(|id| id.as_str()) {
@@ -180,11 +186,21 @@ impl Voice {
                 replies.push(self.presence()?);
                 Heard::Joined
             }
-            ServerMessage::Signal { id, signed } => {
-                replies.push(PeerMessage::Ack { id }.to_text());
-                Heard::Signal(signal_number(&signed.payload).context("a signal without a number")?)
+            ServerMessage::Signal {
+                id,
+                signed,
+                receipts,
+            } => {
+                let first = (id, 0, Instant::now() + ACK_DELAY);
+                let (last, count, _) = self.unacked.get_or_insert(first);
+                (*last, *count) = (id, *count + 1);
+                if *count >= MAX_UNACKED {
+                    replies.extend(self.ack());
+                }
+                let number = signal_number(&signed.payload).context("a signal without a number")?;
+                Heard::Signal(number, receipts)
             }
-            ServerMessage::Receipt { id, status } => Heard::Receipt(u32::try_from(id)?, status),
+            ServerMessage::Receipts { receipts } => Heard::Receipts(receipts),
             ServerMessage::Ping {} => {
                 replies.push(PeerMessage::Pong {}.to_text());
                 Heard::Other
@@ -214,13 +230,35 @@ impl Voice {
         Ok(PeerMessage::Presence { signed }.to_text())
     }
 
+    /// When what was heard is to be acknowledged, if nothing is said that does so.
+    pub fn ack_due(&self) -> Option<Instant> {
+        self.unacked.map(|(_, _, due)| due)
+    }
+
+    /// Acknowledges what was heard.
+    pub fn ack(&mut self) -> Option<String> {
+        let (id, ..) = self.unacked.take()?;
+        Some(PeerMessage::Ack { id }.to_text())
+    }
+
+    /// A signal as it is said now: with the acknowledgement of what was heard, if one is due.
+    pub fn say(&mut self, mut signal: String) -> String {
+        if let Some((id, ..)) = self.unacked.take() {
+            // The text is an object of JSON, made by this program.
+            signal.truncate(signal.len() - 1);
+            signal += &format!(r#","ack":{id}}}"#);
+        }
+        signal
+    }
+
     /// A signal with this number for the peer named `to`.
     pub fn signal(&self, to: &str, number: u32) -> Result<String> {
         Ok(match self.system {
             System::Shoal => {
                 let to: PeerId = to.parse()?;
                 let signed = signal(&self.key, to, &Namespace::default(), number)?;
-                PeerMessage::Signal { id: number.into(), to, signed }.to_text()
+                let (id, ack) = (number.into(), None);
+                PeerMessage::Signal { id, to, signed, ack }.to_text()
             }
             System::Peerjs => serde_json::json!({
                 "type": "OFFER", "dst": to,
@@ -261,6 +299,7 @@ fn signal_number(payload: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shoal_protocol::signed::Signed;
 
     const ALL: [System; 4] = [
         System::Shoal,
@@ -280,19 +319,61 @@ mod tests {
             let text = one.signal(&to, 1234).unwrap();
             // The others pass on what they are given, in a wrapping of their own.
             let carried = match PeerMessage::parse(&text) {
-                Ok(PeerMessage::Signal { signed, .. }) => {
-                    ServerMessage::Signal { id: 7, signed }.to_text()
-                }
+                Ok(PeerMessage::Signal { signed, .. }) => signal_to_two(7, signed),
                 _ => text,
             };
             let mut replies = Vec::new();
             assert_eq!(
                 two.hear(&carried, &mut replies).unwrap(),
-                Heard::Signal(1234),
+                Heard::Signal(1234, Vec::new()),
                 "{system:?}"
             );
-            assert_eq!(replies.len(), usize::from(system == System::Shoal));
+            assert!(replies.is_empty());
+            assert_eq!(two.ack_due().is_some(), system == System::Shoal);
         }
+    }
+
+    fn signal_to_two(id: u64, signed: Signed) -> String {
+        let receipts = Vec::new();
+        ServerMessage::Signal {
+            id,
+            signed,
+            receipts,
+        }
+        .to_text()
+    }
+
+    #[test]
+    fn signals_are_acknowledged_by_the_next_or_in_time_or_when_there_are_many() {
+        let (one, mut two) = (Voice::new(System::Shoal, 0), Voice::new(System::Shoal, 1));
+        let mut replies = Vec::new();
+        let mut hear = |two: &mut Voice, id: u64| {
+            let text = one.signal(two.address(), 1).unwrap();
+            let Ok(PeerMessage::Signal { signed, .. }) = PeerMessage::parse(&text) else {
+                panic!("no signal");
+            };
+            two.hear(&signal_to_two(id, signed), &mut replies).unwrap();
+            replies.pop()
+        };
+        let ack_of = |text: &str| match PeerMessage::parse(text) {
+            Ok(PeerMessage::Signal { ack, .. }) => ack,
+            Ok(PeerMessage::Ack { id }) => Some(id),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(hear(&mut two, 1), None);
+        assert_eq!(hear(&mut two, 2), None);
+        let signal = two.signal(one.address(), 5).unwrap();
+        assert_eq!(ack_of(&two.say(signal.clone())), Some(2));
+        assert_eq!(ack_of(&two.say(signal)), None, "once is enough");
+        assert_eq!(hear(&mut two, 3), None);
+        assert!(two.ack_due().unwrap() <= Instant::now() + ACK_DELAY);
+        assert_eq!(ack_of(&two.ack().unwrap()), Some(3));
+        assert_eq!((two.ack(), two.ack_due()), (None, None));
+        let many: Vec<_> = (10..10 + MAX_UNACKED as u64)
+            .filter_map(|id| hear(&mut two, id))
+            .collect();
+        let [ack] = &many[..] else { panic!("{many:?}") };
+        assert_eq!(ack_of(ack), Some(9 + MAX_UNACKED as u64));
     }
 
     #[test]

@@ -67,3 +67,18 @@ fn a_hundred_thousand_of_one_peer() {
         assert_eq!(registry.gauges(), Gauges::default());
     }
 }
+
+#[test]
+fn numbers_of_sessions_start_over_without_those_that_are_taken() {
+    let mut world = World::new(4, Limits::default());
+    world.join(0, false);
+    world.settle();
+    world.registry.last_session = u32::MAX - 1;
+    for n in 1..4 {
+        world.join(n, false);
+    }
+    world.settle();
+    let taken: Vec<u32> = world.registry.sessions.keys().map(|id| id.0).collect();
+    assert_eq!(taken, [0, 1, 2, u32::MAX]);
+    world.check_settled();
+}
