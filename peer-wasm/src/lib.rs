@@ -44,3 +44,19 @@ mod store;
 
 #[cfg(target_arch = "wasm32")]
 pub use engine::{Engine, Host};
+
+/// A third of the size of the allocator that comes with the target (ARCHITECTURE.md).
+#[cfg(target_arch = "wasm32")]
+#[global_allocator]
+static ALLOCATOR: rlsf::GlobalTlsf<Small> = rlsf::GlobalTlsf::new();
+
+/// What of the allocator is worth its code.
+#[cfg(target_arch = "wasm32")]
+struct Small;
+
+#[cfg(target_arch = "wasm32")]
+impl rlsf::GlobalTlsfOptions for Small {
+    const ENABLE_REALLOCATION: bool = false;
+    // Memory that grew in steps can hold what is larger than a step.
+    const COALESCE_POOLS: bool = true;
+}
