@@ -1,6 +1,6 @@
-// MB/s over links with delay and loss: this project from one source and from three, beside one
-// bare peer connection, which sends no faster than its window allows, and beside eight of them,
-// which are what this machine carries, whoever asks of whom. Every peer connection has a link
+// MB/s over links with delay and loss: this project and WebTorrent from one source and from three,
+// beside one bare peer connection, which sends no faster than its window allows, and beside eight of
+// them, which are what this machine carries, whoever asks of whom. Every peer connection has a link
 // of its own (rig/links.mjs), so that further connections to one peer are not held back by the
 // first; the page's candidates are rewritten on their way into the browser.
 
@@ -10,6 +10,7 @@ import { MB, bench, browserOnDisk, rounds, startSites } from './systems/bench.mj
 import { startLinks } from '../rig/links.mjs';
 import { transfer } from './systems/shoal.mjs';
 import { startServer } from '../rig/server.mjs';
+import * as webtorrent from './systems/webtorrent.mjs';
 
 const ROUNDS = quick ? 1 : 3;
 /** Bytes a second and bytes that may wait: a fast line whose router takes a small window's worth. */
@@ -28,6 +29,7 @@ const VARIANT = { message: 64 * 1024, inWorker: true };
 
 await bench(async (until) => {
   const server = await startServer([], { until });
+  const tracker = await webtorrent.startTracker(until);
   const sites = await startSites(4, until);
   const [from, to] = [await browserOnDisk('chromium', until), await browserOnDisk('chromium', until)];
   const report = new Report('delay');
@@ -39,16 +41,24 @@ await bench(async (until) => {
     const ours = (sites) => through({ rtt, loss }, (prepare, round) => (
       transfer({ from, to, sites, server, size, seed: round + 1, prepare })
     ));
+    const theirs = (sites) => through({ rtt, loss }, (prepare, round) => (
+      webtorrent.transfer({ from, to, sites, tracker, size, seed: round + 1, prepare })
+    ));
+    const pair = [sites[0], sites.at(-1)];
     const values = await rounds(ROUNDS, {
       bare: bare(1),
       [`bare, ${MANY}`]: bare(MANY),
-      shoal: ours([sites[0], sites.at(-1)]),
+      shoal: ours(pair),
       'shoal, 3': ours(sites),
+      webtorrent: theirs(pair),
+      'webtorrent, 3': theirs(sites),
     });
     const row = `${name}, ${size / MB} MB`;
     for (const [system, rates] of Object.entries(values)) report.add({ case: row, system, unit: 'MB/s', values: rates });
     report.ratio({ case: row, of: ['shoal', values.shoal], to: ['bare', values.bare], goal: striped });
     report.ratio({ case: row, of: ['shoal, 3', values['shoal, 3']], to: ['shoal', values.shoal], goal: spread });
+    report.ratio({ case: row, of: ['shoal', values.shoal], to: ['webtorrent', values.webtorrent] });
+    report.ratio({ case: row, of: ['shoal, 3', values['shoal, 3']], to: ['webtorrent, 3', values['webtorrent, 3']] });
     report.ratio({ case: row, of: [`bare, ${MANY}`, values[`bare, ${MANY}`]], to: ['bare', values.bare] });
   }
   await report.write();

@@ -110,9 +110,16 @@ class Links {
 /** Runs in the page. */
 function rewriteCandidates() {
   const { prototype } = RTCPeerConnection;
-  const { addIceCandidate } = prototype;
+  const { addIceCandidate, setRemoteDescription } = prototype;
   const IPV4 = /^[0-9.]+$/;
   const ufrag = (sdp) => /^a=ice-ufrag:(.*?)\r?$/m.exec(sdp)[1];
+  // Some say their candidates in the description already.
+  prototype.setRemoteDescription = async function setWithoutCandidates({ type, sdp }) {
+    const lines = sdp.split('\r\n');
+    const told = (line) => line.startsWith('a=candidate:');
+    await setRemoteDescription.call(this, { type, sdp: lines.filter((line) => !told(line)).join('\r\n') });
+    for (const line of lines.filter(told)) await this.addIceCandidate({ candidate: line.slice(2), sdpMid: '0' });
+  };
   prototype.addIceCandidate = async function addThroughLink(candidate) {
     const text = candidate?.candidate;
     if (!text) {

@@ -15,15 +15,17 @@ export async function startTracker(until) {
 }
 
 /** MB/s of one fetch from `sites.length - 1` seeders; the last site is the fetcher's. */
-export async function transfer({ from, to, sites, tracker, size, seed }) {
+export async function transfer({ from, to, sites, tracker, size, seed, prepare = () => {} }) {
   const seeders = [];
   let magnet;
   for (const site of sites.slice(0, -1)) {
     const tab = await openPage(from, site);
+    await prepare(tab);
     ({ magnet } = await call(tab, 'webtorrent', 'seed', tracker, { size, seed }));
     seeders.push(tab);
   }
   const fetcher = await openPage(to, sites.at(-1));
+  await prepare(fetcher);
   const { rate, sources } = await call(fetcher, 'webtorrent', 'fetch', tracker, magnet);
   // Its clock runs from the first bytes, whoever they are from.
   if (sources < seeders.length) console.log(`    WebTorrent fetched from ${sources} of ${seeders.length}`);
