@@ -13,12 +13,18 @@ use shoal_protocol::{
     sorted::SortedMap,
     time::Timestamp,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Most catalogs of others kept. Guess: a few times a full view.
 const MAX_CATALOGS: usize = 500;
 /// Bytes of pages put into one message beside its head; more come in further messages.
 const MESSAGE_PAGES: usize = 64 * 1024;
+/// How soon the rendezvous may get another piece, if its socket has not drained before; browsers
+/// do not say when it has. Guess: 1 MB a second.
+const PIECE_INTERVAL: Duration = Duration::from_millis(50);
+/// After what time a refused catalog is told again, where the rendezvous names none, and after
+/// what time at most. Guess; the same as for joining.
+const RETRY_AFTER: u64 = 600_000;
 
 /// This peer's own catalog.
 pub(crate) struct OwnCatalog {
@@ -29,6 +35,13 @@ pub(crate) struct OwnCatalog {
     pages: Vec<Arc<str>>,
     /// With which number each page got its present text.
     changed: Vec<u64>,
+    /// The last page that the rendezvous was sent, with its number in `changed`. Pages go in the
+    /// order of these, so all that follow are still to be sent.
+    told: (u64, usize),
+    /// Whether there are any, or it was not sent the head.
+    is_untold: bool,
+    /// Until then it takes none.
+    refused_until: Timestamp,
     current: Option<(Signed, Timestamp)>,
     signing: Option<Unsigned>,
     /// Whether something changed since the last head was made.
@@ -49,6 +62,9 @@ impl OwnCatalog {
             number: 0,
             pages: Vec::new(),
             changed: Vec::new(),
+            told: (0, 0),
+            is_untold: false,
+            refused_until: Timestamp::default(),
             current: None,
             signing: None,
             dirty: true,
@@ -123,6 +139,7 @@ impl OwnCatalog {
                 }
             })
             .collect();
+        self.is_untold = true;
         self.pages = pages;
         self.current = Some((
             Signed {
@@ -136,6 +153,61 @@ impl OwnCatalog {
         true
     }
 
+    /// The rendezvous has this much of it, and takes the rest.
+    pub(crate) fn joined(&mut self, known: Option<Since>) {
+        let known = self.number_of(known);
+        self.told = (known, usize::MAX);
+        self.is_untold = self.current.is_some() && known < self.number;
+        self.refused_until = Timestamp::default();
+    }
+
+    /// The rendezvous has no room for it; it may have, after so many ms.
+    pub(crate) fn refused(&mut self, now: Timestamp, retry_after: Option<u64>) {
+        self.joined(None);
+        let wait = retry_after.unwrap_or(RETRY_AFTER).min(RETRY_AFTER);
+        self.refused_until = now + Duration::from_millis(wait);
+    }
+
+    /// Whether the rendezvous is to be sent more of it now.
+    pub(crate) fn is_telling(&self, now: Timestamp) -> bool {
+        self.is_untold && self.refused_until <= now
+    }
+
+    /// When there may be room for another piece, if there is one.
+    pub(crate) fn next_piece(&self, now: Timestamp) -> Option<Timestamp> {
+        self.is_untold
+            .then(|| self.refused_until.max(now + PIECE_INTERVAL))
+    }
+
+    /// The next piece for the rendezvous.
+    pub(crate) fn poll_piece(&mut self, now: Timestamp) -> Option<(Signed, Vec<PageText>)> {
+        if !self.is_telling(now) {
+            return None;
+        }
+        let signed = self.head()?.clone();
+        let mut room = MESSAGE_PAGES;
+        let mut pages = Vec::new();
+        loop {
+            let places = self.changed.iter().copied().zip(0..);
+            let Some(next) = places.filter(|place| *place > self.told).min() else {
+                self.is_untold = false;
+                break;
+            };
+            let text = &self.pages[next.1];
+            let len = wire_len(text);
+            if len > room && !pages.is_empty() {
+                break;
+            }
+            room = room.saturating_sub(len);
+            self.told = next;
+            pages.push(PageText {
+                page: next.1 as u16,
+                text: text.clone(),
+            });
+        }
+        Some((signed, pages))
+    }
+
     /// The signed head, once there is one.
     pub(crate) fn head(&self) -> Option<&Signed> {
         self.current.as_ref().map(|(signed, _)| signed)
@@ -143,9 +215,7 @@ impl OwnCatalog {
 
     /// The head and the pages changed since.
     pub(crate) fn since(&self, since: Option<Since>) -> Option<(&Signed, Vec<PageText>)> {
-        let known = since
-            .filter(|since| since.epoch == self.epoch)
-            .map_or(0, |since| since.number);
+        let known = self.number_of(since);
         let changed = (0..)
             .zip(self.pages.iter().zip(&self.changed))
             .filter(|(_, (_, at))| **at > known);
@@ -157,21 +227,29 @@ impl OwnCatalog {
             .collect();
         Some((self.head()?, pages))
     }
+
+    /// The number of a version of this catalog; 0 if it is none.
+    fn number_of(&self, version: Option<Since>) -> u64 {
+        version
+            .filter(|version| version.epoch == self.epoch)
+            .map_or(0, |version| version.number)
+    }
+}
+
+/// Bytes of a page in a message: quotes in the text are escaped on the wire. A page of nothing
+/// else would double.
+fn wire_len(text: &str) -> usize {
+    let escaped = text.bytes().filter(|byte| matches!(byte, b'"' | b'\\'));
+    text.len() + escaped.count()
 }
 
 /// Divides a catalog into pieces that fit into messages; the first has the head even if
 /// there are no pages.
-pub(crate) fn pieces(pages: Vec<PageText>) -> Vec<Vec<PageText>> {
+fn pieces(pages: Vec<PageText>) -> Vec<Vec<PageText>> {
     let mut pieces = vec![Vec::new()];
     let mut bytes = 0;
     for page in pages {
-        // Quotes in the text are escaped on the wire; a page of nothing else would double.
-        let len = page.text.len()
-            + page
-                .text
-                .bytes()
-                .filter(|byte| matches!(byte, b'"' | b'\\'))
-                .count();
+        let len = wire_len(&page.text);
         if bytes > 0 && bytes + len > MESSAGE_PAGES {
             pieces.push(Vec::new());
             bytes = 0;

@@ -6,7 +6,7 @@
 use crate::{io::PeerState, random::Random};
 use shoal_protocol::{
     VERSIONS,
-    catalog::PageText,
+    catalog::{PageText, Since},
     common_version,
     content::ContentKey,
     id::{PeerId, ResumeToken, Signature},
@@ -42,7 +42,8 @@ pub(crate) enum Action {
     Disconnect,
     Sign(SignTag, Kind, String),
     State(PeerState),
-    Joined,
+    /// The server has this of the peer's catalog, as far as it is known.
+    Joined(Option<Since>),
     /// ICE servers to use from here on.
     Ice(Vec<IceServer>),
     /// The view begins anew.
@@ -69,6 +70,8 @@ pub(crate) enum Action {
     Refused {
         code: ErrorCode,
         message: String,
+        /// When to try again, in ms.
+        retry_after: Option<u64>,
     },
 }
 
@@ -300,6 +303,7 @@ impl Session {
                 self.actions.push_back(Action::Refused {
                     code: ErrorCode::Malformed,
                     message,
+                    retry_after: None,
                 });
                 return self.disconnect(now);
             }
@@ -323,6 +327,7 @@ impl Session {
                     self.actions.push_back(Action::Refused {
                         code: ErrorCode::Version,
                         message,
+                        retry_after: None,
                     });
                     return self.disconnect(now);
                 }
@@ -342,6 +347,7 @@ impl Session {
             ServerMessage::Joined {
                 resume,
                 resumed,
+                catalog,
                 ice_servers,
                 view,
                 ..
@@ -350,7 +356,8 @@ impl Session {
                 self.resume = Some(resume);
                 self.show(PeerState::Online);
                 self.actions.push_back(Action::Ice(ice_servers));
-                self.actions.push_back(Action::Joined);
+                let known = catalog.filter(|_| resumed);
+                self.actions.push_back(Action::Joined(known));
                 if !resumed {
                     self.unconfirmed.clear();
                     self.actions.push_back(Action::View(view));
@@ -362,7 +369,11 @@ impl Session {
                 message,
                 retry_after,
             } => {
-                self.actions.push_back(Action::Refused { code, message });
+                self.actions.push_back(Action::Refused {
+                    code,
+                    message,
+                    retry_after,
+                });
                 if code == ErrorCode::Superseded {
                     self.resume = None;
                 }

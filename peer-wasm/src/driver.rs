@@ -284,6 +284,9 @@ impl Driver {
 
     /// Fills the channels that can take more, control first.
     fn transmit(&self) {
+        if self.socket.borrow().as_ref().is_some_and(Socket::is_idle) {
+            self.with_node(Node::rendezvous_drained);
+        }
         let links = self.open_links();
         for (link, channels) in &links {
             let buffered = channels.buffered(Channel::Bulk);

@@ -40,6 +40,11 @@ impl Socket {
         Some(Self { socket, listeners })
     }
 
+    /// Whether all that was to be sent is.
+    pub fn is_idle(&self) -> bool {
+        self.socket.buffered_amount() == 0
+    }
+
     /// Sends a message. False if it cannot be sent: then the connection is of no more use.
     pub fn send(&self, text: &str) -> bool {
         self.socket.ready_state() == WebSocket::OPEN

@@ -54,6 +54,10 @@ pub enum ServerMessage {
         resume: ResumeToken,
         /// Whether an earlier session went on: nothing was missed.
         resumed: bool,
+        /// The newest whole catalog that the server has of this peer. What came since need be
+        /// sent alone, if the session went on.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        catalog: Option<Since>,
         /// ICE servers to use.
         ice_servers: Vec<IceServer>,
         /// Other peers of the namespace, at most [`MAX_VIEW`]. Empty for a resumed session:
@@ -155,6 +159,7 @@ impl TryFrom<Object> for ServerMessage {
                 lease: object.get("lease")?,
                 resume: object.get("resume")?,
                 resumed: object.get("resumed")?,
+                catalog: object.find("catalog")?,
                 ice_servers: object.get("iceServers")?,
                 view: object.get("view")?,
             },
@@ -226,8 +231,8 @@ pub enum PeerMessage {
     Catalog {
         /// Signed catalog head.
         signed: Signed,
-        /// Pages changed since the last head the server took; what does not fit comes in
-        /// further messages with the same head.
+        /// Pages that were not sent in this session as they are; what does not fit comes in
+        /// further messages with this head or the next.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         pages: Vec<PageText>,
     },

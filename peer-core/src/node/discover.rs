@@ -4,11 +4,11 @@
 
 use super::{Node, Op};
 use crate::{
-    catalogs::{Received, catalog_messages, pieces},
+    catalogs::{Received, catalog_messages},
     io::{Code, Error, Event, Output, PeerState},
 };
 use shoal_protocol::{
-    catalog::{CatalogError, PageText},
+    catalog::{CatalogError, PageText, Since},
     content::ContentKey,
     control::ControlMessage,
     id::{LinkId, PeerId, Signature},
@@ -54,32 +54,20 @@ impl Node {
         }
     }
 
-    /// (1) Tells the rendezvous and all neighbours of the new catalog.
+    /// (1) Tells all neighbours of the new catalog; the rendezvous gets it as its socket drains.
     pub(super) fn catalog_signed(&mut self, now: Timestamp, signature: Option<Signature>) {
         if !self.own_catalog.signed(now, signature) {
             return;
         }
-        self.advertise();
-        let Some(signed) = self.own_catalog.head().cloned() else {
-            return;
-        };
-        self.announce(now, signed, None);
+        if let Some(signed) = self.own_catalog.head().cloned() {
+            self.announce(now, signed, None);
+        }
     }
 
-    fn advertise(&mut self) {
-        if self.namespace.is_private() {
-            return; // It goes over links alone.
-        }
-        let Some((signed, pages)) = self.own_catalog.since(None) else {
-            return;
-        };
-        let signed = signed.clone();
-        for pages in pieces(pages) {
-            self.tell_rendezvous(PeerMessage::Catalog {
-                signed: signed.clone(),
-                pages,
-            });
-        }
+    /// Whether the rendezvous is told of the catalog. That of a private namespace goes over links
+    /// alone.
+    pub(super) fn tells_rendezvous(&self) -> bool {
+        self.session.is_joined() && !self.namespace.is_private()
     }
 
     /// Tells neighbours of a new head; who wants the pages asks for them.
@@ -108,8 +96,9 @@ impl Node {
         self.outputs.push_back(Output::IceServers(servers));
     }
 
-    pub(super) fn joined(&mut self, now: Timestamp) {
-        self.advertise();
+    /// The rendezvous knows so much of the catalog.
+    pub(super) fn joined(&mut self, now: Timestamp, known: Option<Since>) {
+        self.own_catalog.joined(known);
         self.links.signals_pass(now);
         self.search_anew(now);
     }
@@ -221,7 +210,7 @@ impl Node {
         now: Timestamp,
         link: LinkId,
         peer: PeerId,
-        since: Option<shoal_protocol::catalog::Since>,
+        since: Option<Since>,
     ) {
         let answer = if peer == self.peer {
             self.own_catalog
@@ -540,7 +529,16 @@ impl Node {
         }
     }
 
-    pub(super) fn rendezvous_refused(&mut self, code: ErrorCode, message: String) {
+    pub(super) fn rendezvous_refused(
+        &mut self,
+        now: Timestamp,
+        code: ErrorCode,
+        message: String,
+        retry_after: Option<u64>,
+    ) {
+        if code == ErrorCode::Catalog || code == ErrorCode::Limit && retry_after.is_some() {
+            self.own_catalog.refused(now, retry_after);
+        }
         let hint = match code {
             ErrorCode::Superseded => "This identity joined elsewhere",
             _ => "The rendezvous refused a message",

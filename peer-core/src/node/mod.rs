@@ -146,9 +146,10 @@ enum NeedsProof {
 
 /// A peer in one namespace.
 ///
-/// After each [`Node::handle_input`], drain [`Node::poll_output`], then tell
-/// [`Node::set_buffered`] of each link and ask [`Node::poll_transmit`] for frames, then sleep
-/// until [`Node::next_timeout`] or the next input.
+/// After each [`Node::handle_input`], drain [`Node::poll_output`], then say if the socket to the
+/// rendezvous has drained ([`Node::rendezvous_drained`]), tell [`Node::set_buffered`] of each link
+/// and ask [`Node::poll_transmit`] for frames, then drain again and sleep until
+/// [`Node::next_timeout`] or the next input.
 pub struct Node {
     peer: PeerId,
     namespace: Namespace,
@@ -335,6 +336,18 @@ impl Node {
         self.outputs.pop_front()
     }
 
+    /// The socket to the rendezvous has sent all that it took: if a piece of the catalog waits, it
+    /// is the next output. So nothing else waits behind more than one.
+    pub fn rendezvous_drained(&mut self, now: Timestamp) {
+        if self.tells_rendezvous()
+            && let Some((signed, pages)) = self.own_catalog.poll_piece(now)
+        {
+            self.now = now;
+            self.tell_rendezvous(PeerMessage::Catalog { signed, pages });
+            self.settle(now);
+        }
+    }
+
     /// Tells how many bytes a link's bulk channel has taken and not yet sent. Tell it of all
     /// links before asking for frames.
     pub fn set_buffered(&mut self, now: Timestamp, link: LinkId, bytes: usize) {
@@ -387,6 +400,10 @@ impl Node {
             self.session.next_timeout(),
             self.links.next_timeout(),
             self.own_catalog.next_timeout(),
+            match self.tells_rendezvous() {
+                true => self.own_catalog.next_piece(self.now),
+                false => None,
+            },
             self.transfers.next_timeout(),
             self.uploads.next_timeout(),
             self.seeding.next_timeout(),
@@ -427,7 +444,9 @@ impl Node {
                 break;
             }
         }
-        if self.own_catalog.is_told() {
+        // What is withdrawn may go once the catalog without it is told.
+        let is_telling = self.tells_rendezvous() && self.own_catalog.is_telling(now);
+        if self.own_catalog.is_told() && !is_telling {
             let withdrawn = self.withdrawing.drain(..).map(Output::Withdrawn);
             self.outputs.extend(withdrawn);
         }
@@ -449,7 +468,7 @@ impl Node {
                 self.state = state;
                 self.event(Event::State { state });
             }
-            Action::Joined => self.joined(now),
+            Action::Joined(known) => self.joined(now, known),
             Action::Ice(servers) => self.ice_servers_named(servers),
             Action::View(view) => self.view_replaced(now, view),
             Action::Peers { add, drop } => self.view_changed(now, add, drop),
@@ -464,7 +483,11 @@ impl Node {
             Action::Catalog {
                 signed: None, peer, ..
             } => self.answer_catalog_calls(peer),
-            Action::Refused { code, message } => self.rendezvous_refused(code, message),
+            Action::Refused {
+                code,
+                message,
+                retry_after,
+            } => self.rendezvous_refused(now, code, message, retry_after),
         }
         true
     }

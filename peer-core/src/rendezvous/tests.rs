@@ -94,6 +94,7 @@ impl Peer {
             lease: 60_000,
             resume: TOKEN,
             resumed,
+            catalog: None,
             ice_servers: Vec::new(),
             view: Vec::new(),
         });

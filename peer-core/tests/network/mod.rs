@@ -93,6 +93,13 @@ pub struct Peer {
     pub sent: BTreeMap<usize, u64>,
     /// Longest that a control message had to wait behind bulk frames.
     pub control_waited: Duration,
+    /// Bytes a second that the socket to the rendezvous takes, and when it has taken all.
+    pub socket_rate: f64,
+    socket_free: Timestamp,
+    /// Longest that anything but a catalog waited in it.
+    pub socket_waited: Duration,
+    /// How many connections to the rendezvous there were.
+    pub sockets: u32,
     key: SigningKey,
     sources: BTreeMap<CallId, Vec<u8>>,
     next_call: CallId,
@@ -176,7 +183,8 @@ enum Happening {
     /// Something sent over a link; dropped if the link is gone when it arrives.
     Frame(LinkId, usize, LinkInput),
     Transmit(LinkId, usize),
-    ToRendezvous(usize, String),
+    /// Over the so many-th connection.
+    ToRendezvous(usize, u32, String),
     RendezvousTimer,
     Timeout(usize),
 }
@@ -232,6 +240,8 @@ pub struct Network {
 
 pub const MIB: usize = 1024 * 1024;
 const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
+/// Bytes that may wait in a socket to the rendezvous, as the driver has it.
+const SOCKET_MAX: f64 = 1024.0 * 1024.0;
 const STORE_TIME: Duration = Duration::from_millis(2);
 
 impl Network {
@@ -324,6 +334,10 @@ impl Network {
             answers: BTreeMap::new(),
             sent: BTreeMap::new(),
             control_waited: Duration::ZERO,
+            socket_rate: f64::INFINITY,
+            socket_free: self.now,
+            socket_waited: Duration::ZERO,
+            sockets: 0,
             key,
             sources: BTreeMap::new(),
             next_call: 0,
@@ -661,7 +675,8 @@ impl Network {
                     self.transmit(index);
                 }
             }
-            Happening::ToRendezvous(index, mut text) => {
+            Happening::ToRendezvous(index, socket, _) if socket != self.peers[index].sockets => {}
+            Happening::ToRendezvous(index, _, mut text) => {
                 if let Some(resign) = &mut self.resign
                     && let Ok(mut message) = PeerMessage::parse(&text)
                     && let PeerMessage::Signal { signed, .. } = &mut message
@@ -684,6 +699,34 @@ impl Network {
                 }
             }
         }
+    }
+
+    /// Puts a message into the socket; closes it, as the driver does, if too much waits there.
+    fn send_rendezvous(&mut self, index: usize, text: String) {
+        let now = self.now;
+        let peer = &mut self.peers[index];
+        let waits = peer.socket_free.since(now);
+        if waits.as_secs_f64() * peer.socket_rate > SOCKET_MAX {
+            return self.cut_rendezvous(index);
+        }
+        let pass = Duration::from_secs_f64(text.len() as f64 / peer.socket_rate);
+        peer.socket_free = peer.socket_free.max(now) + pass;
+        if text.starts_with("{\"t\":\"catalog\"") {
+            peer.told += 1;
+        } else {
+            peer.socket_waited = peer.socket_waited.max(waits);
+        }
+        let (arrives, socket) = (peer.socket_free + Duration::from_millis(10), peer.sockets);
+        self.schedule_at(arrives, Happening::ToRendezvous(index, socket, text));
+    }
+
+    /// Breaks the connection of a peer to the rendezvous; what is on its way is lost.
+    pub fn cut_rendezvous(&mut self, index: usize) {
+        self.rendezvous.close(index);
+        self.peers[index].sockets += 1;
+        let closed = Happening::Input(index, Input::RendezvousClosed);
+        self.schedule(Duration::ZERO, closed);
+        self.pump_rendezvous();
     }
 
     fn pump_rendezvous(&mut self) {
@@ -729,6 +772,10 @@ impl Network {
     fn output(&mut self, index: usize, output: Output) {
         match output {
             Output::ConnectRendezvous => {
+                let now = self.now;
+                let peer = &mut self.peers[index];
+                peer.sockets += 1;
+                peer.socket_free = now;
                 let input = if self.rendezvous.connect(self.now, index) {
                     Input::RendezvousOpened
                 } else {
@@ -737,14 +784,9 @@ impl Network {
                 self.schedule(Duration::from_millis(10), Happening::Input(index, input));
                 self.pump_rendezvous();
             }
-            Output::SendRendezvous(text) => {
-                self.peers[index].told += usize::from(text.contains("\"t\":\"catalog\""));
-                self.schedule(
-                    Duration::from_millis(10),
-                    Happening::ToRendezvous(index, text),
-                );
-            }
+            Output::SendRendezvous(text) => self.send_rendezvous(index, text),
             Output::CloseRendezvous => {
+                // What the socket took is still sent.
                 self.rendezvous.close(index);
                 self.pump_rendezvous();
             }
@@ -1026,6 +1068,15 @@ impl Network {
     /// Takes frames while the channels can take more.
     fn transmit(&mut self, index: usize) {
         let now = self.now;
+        let mut told = None;
+        while self.peers[index].socket_free <= now && told != Some(self.peers[index].told) {
+            let peer = &mut self.peers[index];
+            told = Some(peer.told);
+            peer.node.rendezvous_drained(now);
+            while let Some(output) = self.peers[index].node.poll_output() {
+                self.output(index, output);
+            }
+        }
         let links: Vec<LinkId> = self.links[index].keys().copied().collect();
         for &link in &links {
             while let Some(frame) =

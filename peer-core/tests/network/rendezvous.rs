@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
 use shoal_protocol::{
-    catalog::{PageText, Replica, SignedHead},
+    catalog::{PageText, Replica, SignedHead, Since},
     id::{Hash, LinkId, Nonce, PeerId, ResumeToken},
     namespace::Namespace,
     rendezvous::{
@@ -48,6 +48,11 @@ pub struct Rendezvous {
     namespaces: BTreeMap<usize, Namespace>,
     /// Whether it is in league with who has no secret.
     pub lets_anybody_in: bool,
+    /// Whether sessions go on, and who has had one.
+    pub resumes: bool,
+    sessions: BTreeSet<PeerId>,
+    /// When catalogs that come now are to be sent again, in ms.
+    pub is_full: Option<u64>,
 }
 
 impl Rendezvous {
@@ -71,7 +76,15 @@ impl Rendezvous {
             heard: Vec::new(),
             namespaces: BTreeMap::new(),
             lets_anybody_in: false,
+            resumes: false,
+            sessions: BTreeSet::new(),
+            is_full: None,
         }
+    }
+
+    /// The version of a peer's catalog that is there whole.
+    pub fn catalog_of(&self, peer: PeerId) -> Option<Since> {
+        self.catalogs.get(&peer)?.since()
     }
 
     /// Tells everybody to use other ICE servers.
@@ -91,6 +104,7 @@ impl Rendezvous {
     /// Starts or stops; returns whose connections are lost.
     pub fn set_up(&mut self, up: bool) -> Vec<usize> {
         self.up = up;
+        self.sessions.clear();
         self.catalogs.clear();
         self.out.clear();
         self.indexes.clear();
@@ -199,7 +213,7 @@ impl Rendezvous {
         }
         self.heard.push(text.into());
         match PeerMessage::parse(text).expect("peers send only messages of the protocol") {
-            PeerMessage::Join { signed, .. } => {
+            PeerMessage::Join { signed, resume } => {
                 let join: Join = signed.open().expect("a join is signed");
                 assert_eq!(join.server, self.id);
                 if !self.lets_anybody_in && !signed.is_of_member(Kind::Join, &join.namespace) {
@@ -213,14 +227,20 @@ impl Rendezvous {
                 self.namespaces.insert(index, join.namespace);
                 self.joined.insert(index, signed.peer);
                 self.indexes.insert(signed.peer, index);
-                let view = self.introduce(index);
+                let mut view = self.introduce(index);
+                let was_here = !self.sessions.insert(signed.peer);
+                let resumed = self.resumes && was_here && resume.is_some();
+                if resumed {
+                    view.clear();
+                }
                 let resume = ResumeToken([2; 16]);
                 self.send(
                     index,
                     &ServerMessage::Joined {
                         lease: 60_000,
                         resume,
-                        resumed: false,
+                        resumed,
+                        catalog: self.catalog_of(signed.peer),
                         ice_servers: self.ice_servers.clone(),
                         view,
                     },
@@ -322,6 +342,14 @@ impl Rendezvous {
     }
 
     fn catalog(&mut self, now: Timestamp, index: usize, signed: Signed, pages: &[PageText]) {
+        if self.is_full.is_some() {
+            let error = ServerMessage::Error {
+                code: ErrorCode::Limit,
+                message: "there is no room".into(),
+                retry_after: self.is_full,
+            };
+            return self.send(index, &error);
+        }
         let peer = signed.peer;
         let head = SignedHead::open(signed, peer, &Namespace::default(), now.unix_millis());
         let replica = self.catalogs.entry(peer).or_default();

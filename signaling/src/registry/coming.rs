@@ -1,6 +1,8 @@
 //! Coming and going: joins, leases, heartbeats.
 
-use super::{ConnectionId, Registry, SessionId, Timer, connections::millis, session::Session};
+use super::{
+    ConnectionId, Registry, SessionId, Timer, connections::millis, session::Session, views::summary,
+};
 use crate::check::{VerifiedJoin, VerifiedPresence};
 use shoal_protocol::{
     id::ResumeToken,
@@ -56,10 +58,13 @@ impl Registry {
         session.receipts_due = (!session.receipts.is_empty()).then_some(now);
         self.arm(id, now + self.limits.heartbeat);
         let ice_servers = self.ice_servers_for(now, id);
+        let session = self.sessions.get(&id);
+        let catalog = session.and_then(|session| summary(session).catalog);
         let joined = ServerMessage::Joined {
             lease: millis(self.limits.lease),
             resume: token,
             resumed,
+            catalog,
             ice_servers,
             // Who resumes has a view, and hears what changed in it.
             view: if resumed { Vec::new() } else { self.view(id) },

@@ -235,6 +235,7 @@ pub struct Joined {
     pub lease: u64,
     pub resume: ResumeToken,
     pub resumed: bool,
+    pub catalog: Option<Since>,
     pub ice_servers: Vec<IceServer>,
     pub view: Vec<PeerSummary>,
 }
@@ -333,12 +334,14 @@ impl Client {
                 lease,
                 resume,
                 resumed,
+                catalog,
                 ice_servers,
                 view,
             } => Joined {
                 lease,
                 resume,
                 resumed,
+                catalog,
                 ice_servers,
                 view,
             },
