@@ -3,7 +3,8 @@
 //! A catalog is a list of entries in pages, bucketed by content key, under a signed head
 //! that names the hash of every page. Pages are JSON texts and are hashed as they are, so
 //! anyone may pass them on, and a receiver that has some of them asks only for the rest.
-//! [`Replica`] follows another peer's catalog and takes a change whole or not at all.
+//! [`Replica`] follows another peer's catalog and takes a change whole or not at all. A page
+//! is read once, and kept as long as a head names it.
 
 use crate::{
     content::{ContentKey, ContentSize},
@@ -342,6 +343,23 @@ impl SignedHead {
             number: self.head.number,
         }
     }
+
+    /// Reads pages of this catalog. If there is one among them that the head does not name,
+    /// none is taken.
+    pub fn read_pages<E: Kept>(&self, texts: &[PageText]) -> Result<Pages<E>, CatalogError> {
+        let read = |text: &PageText| Ok((text.page, self.read_page(text)?));
+        texts.iter().map(read).collect::<Result<_, _>>().map(Pages)
+    }
+
+    fn read_page<E: Kept>(&self, text: &PageText) -> Result<Arc<Page<E>>, CatalogError> {
+        let &PageText { page: at, ref text } = text;
+        let hash = self.head.pages.get(usize::from(at)).copied();
+        let hash = hash.ok_or(CatalogError::PageHash(at))?;
+        if text.len() > MAX_PAGE || page_hash(text) != hash {
+            return Err(CatalogError::PageHash(at));
+        }
+        Ok(Arc::new(Page::read(text.clone(), hash, at)?))
+    }
 }
 
 /// The page in which `key` belongs when there are `pages` of them, a power of two.
@@ -351,31 +369,60 @@ fn page_of(key: &ContentKey, pages: usize) -> usize {
     prefix >> (16 - pages.trailing_zeros())
 }
 
-/// A page: a text, its hash, and what it says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Page {
+/// What is kept of the entries of a catalog.
+pub trait Kept: Sized {
+    /// Keeps that of these.
+    fn of(entries: Vec<Entry>) -> Vec<Self>;
+    /// The content.
+    fn key(&self) -> ContentKey;
+}
+
+impl Kept for Entry {
+    fn of(entries: Vec<Entry>) -> Vec<Self> {
+        entries
+    }
+
+    fn key(&self) -> ContentKey {
+        self.key
+    }
+}
+
+/// For who passes catalogs on, and looks in them for holders.
+impl Kept for ContentKey {
+    fn of(entries: Vec<Entry>) -> Vec<Self> {
+        entries.iter().map(|entry| entry.key).collect()
+    }
+
+    fn key(&self) -> ContentKey {
+        *self
+    }
+}
+
+/// A page: a text, its hash, and what is kept of what it says.
+#[derive(Debug, PartialEq, Eq)]
+struct Page<E> {
     text: Arc<str>,
     hash: Hash,
-    entries: Vec<Entry>,
+    entries: Vec<E>,
 }
+
+/// Pages that were read, with their places.
+#[derive(Clone, Debug)]
+pub struct Pages<E>(Vec<(u16, Arc<Page<E>>)>);
 
 fn page_hash(text: &str) -> Hash {
     Hash(*blake3::hash(text.as_bytes()).as_bytes())
 }
 
-impl Page {
-    /// Parses page `at` of `pages`, whose hash was checked.
-    fn parse(text: Arc<str>, hash: Hash, at: u16, pages: usize) -> Result<Self, CatalogError> {
-        let lie = |why: &str| CatalogError::Page(at, why.into());
+impl<E: Kept> Page<E> {
+    /// Reads page `at`, whose hash was checked.
+    fn read(text: Arc<str>, hash: Hash, at: u16) -> Result<Self, CatalogError> {
         let entries: Vec<Entry> =
             json::from_str(&text).map_err(|error| CatalogError::Page(at, error.to_string()))?;
         if entries.windows(2).any(|pair| pair[0].key >= pair[1].key) {
-            return Err(lie("entries are not in order"));
+            return Err(CatalogError::Page(at, "entries are not in order".into()));
         }
         for entry in &entries {
-            if page_of(&entry.key, pages) != usize::from(at) {
-                return Err(lie("an entry belongs to another page"));
-            }
             entry
                 .metadata
                 .check()
@@ -384,8 +431,20 @@ impl Page {
         Ok(Self {
             text,
             hash,
-            entries,
+            entries: E::of(entries),
         })
+    }
+
+    /// Checks that it may be page `at` of `pages`.
+    fn check_place(&self, at: u16, pages: usize) -> Result<(), CatalogError> {
+        let is_here = |entry: &E| page_of(&entry.key(), pages) == usize::from(at);
+        match self.entries.iter().all(is_here) {
+            true => Ok(()),
+            false => Err(CatalogError::Page(
+                at,
+                "an entry belongs to another page".into(),
+            )),
+        }
     }
 }
 
@@ -428,29 +487,29 @@ pub fn page_hashes(pages: &[Arc<str>]) -> Vec<Hash> {
 
 /// A whole catalog: a checked head and all its pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Catalog {
+pub struct CatalogOf<E> {
     head: SignedHead,
-    pages: Vec<Page>,
+    pages: Vec<Arc<Page<E>>>,
 }
 
-impl Catalog {
+/// A catalog with all that is said of its entries.
+pub type Catalog = CatalogOf<Entry>;
+
+impl<E: Kept> CatalogOf<E> {
     /// The head.
     pub fn head(&self) -> &SignedHead {
         &self.head
     }
 
-    /// All entries.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+    /// All entries, in the order of their keys.
+    pub fn entries(&self) -> impl Iterator<Item = &E> {
         self.pages.iter().flat_map(|page| &page.entries)
     }
 
     /// The entry for a content.
-    pub fn entry(&self, key: &ContentKey) -> Option<&Entry> {
+    pub fn entry(&self, key: &ContentKey) -> Option<&E> {
         let page = &self.pages[page_of(key, self.pages.len())];
-        let at = page
-            .entries
-            .binary_search_by_key(key, |entry| entry.key)
-            .ok()?;
+        let at = page.entries.binary_search_by_key(key, E::key).ok()?;
         page.entries.get(at)
     }
 
@@ -480,21 +539,33 @@ pub enum Offered {
 /// This side's copy of another peer's catalog.
 ///
 /// Keeps the newest complete catalog and, beside it, the newest head it works towards.
-#[derive(Clone, Debug, Default)]
-pub struct Replica {
-    complete: Option<Catalog>,
-    pending: Option<Pending>,
+#[derive(Clone, Debug)]
+pub struct ReplicaOf<E> {
+    complete: Option<CatalogOf<E>>,
+    pending: Option<Pending<E>>,
 }
+
+/// A copy with all that is said of the entries.
+pub type Replica = ReplicaOf<Entry>;
 
 #[derive(Clone, Debug)]
-struct Pending {
+struct Pending<E> {
     head: SignedHead,
-    pages: Vec<Option<Page>>,
+    pages: Vec<Option<Arc<Page<E>>>>,
 }
 
-impl Replica {
+impl<E> Default for ReplicaOf<E> {
+    fn default() -> Self {
+        Self {
+            complete: None,
+            pending: None,
+        }
+    }
+}
+
+impl<E: Kept> ReplicaOf<E> {
     /// The newest complete catalog.
-    pub fn catalog(&self) -> Option<&Catalog> {
+    pub fn catalog(&self) -> Option<&CatalogOf<E>> {
         self.complete.as_ref()
     }
 
@@ -529,25 +600,23 @@ impl Replica {
                 Offered::Wanting
             });
         }
-        let had: SortedMap<Hash, &Page> = self
+        let pending = self.pending.iter().flat_map(|pending| &pending.pages);
+        let had: SortedMap<Hash, &Arc<Page<E>>> = self
             .complete
             .iter()
             .flat_map(|catalog| &catalog.pages)
-            .chain(
-                self.pending
-                    .iter()
-                    .flat_map(|pending| pending.pages.iter().flatten()),
-            )
+            .chain(pending.flatten())
             .map(|page| (page.hash, page))
             .collect();
         let number = head.head.pages.len();
         let mut pages = Vec::with_capacity(number);
-        for (at, hash) in head.head.pages.iter().enumerate() {
-            // The page may have stood elsewhere before, so it is parsed for its new place.
-            let page = had
-                .get(hash)
-                .map(|page| Page::parse(page.text.clone(), *hash, at as u16, number));
-            pages.push(page.transpose()?);
+        for (at, hash) in (0..).zip(&head.head.pages) {
+            let page = had.get(hash).copied();
+            if let Some(page) = page {
+                // It may have stood elsewhere before.
+                page.check_place(at, number)?;
+            }
+            pages.push(page.cloned());
         }
         self.pending = Some(Pending { head, pages });
         self.settle()
@@ -559,18 +628,20 @@ impl Replica {
         let Some(pending) = &mut self.pending else {
             return Ok(Offered::Known);
         };
-        let number = pending.pages.len();
-        for &PageText { page: at, ref text } in texts {
-            let hash = *pending
-                .head
-                .head
-                .pages
-                .get(usize::from(at))
-                .ok_or(CatalogError::PageHash(at))?;
-            if text.len() > MAX_PAGE || page_hash(text) != hash {
-                return Err(CatalogError::PageHash(at));
-            }
-            pending.pages[usize::from(at)] = Some(Page::parse(text.clone(), hash, at, number)?);
+        for text in texts {
+            let page = pending.head.read_page(text)?;
+            pending.put(text.page, page)?;
+        }
+        self.settle()
+    }
+
+    /// Adds pages that were read. Those of another head are passed over.
+    pub fn add(&mut self, pages: Pages<E>) -> Result<Offered, CatalogError> {
+        let Some(pending) = &mut self.pending else {
+            return Ok(Offered::Known);
+        };
+        for (at, page) in pages.0 {
+            pending.put(at, page)?;
         }
         self.settle()
     }
@@ -583,17 +654,78 @@ impl Replica {
         else {
             return Ok(Offered::Wanting);
         };
-        let pages: Vec<Page> = pending.pages.into_iter().flatten().collect();
+        let pages: Vec<Arc<Page<E>>> = pending.pages.into_iter().flatten().collect();
         let found = pages.iter().map(|page| page.entries.len() as u32).sum();
         let stated = pending.head.head.count;
         if found != stated {
             return Err(CatalogError::Count { stated, found });
         }
-        self.complete = Some(Catalog {
+        self.complete = Some(CatalogOf {
             head: pending.head,
             pages,
         });
         Ok(Offered::Complete)
+    }
+
+    /// Gives up the head it works towards, and the pages that only this one names.
+    pub fn give_up(&mut self) {
+        self.pending = None;
+    }
+
+    /// Bytes of the texts it keeps: those of heads, and of pages whether complete or under way.
+    /// Never less than that: a page that is at one place of the complete catalog and is to be at
+    /// another counts twice.
+    pub fn bytes(&self) -> usize {
+        let complete = self.complete.as_ref();
+        let Some(pending) = &self.pending else {
+            return complete.map_or(0, CatalogOf::bytes);
+        };
+        let stays = |(at, page): &(usize, &Arc<Page<E>>)| {
+            let here = complete.and_then(|catalog| catalog.pages.get(*at));
+            here.is_some_and(|here| Arc::ptr_eq(here, page))
+        };
+        let shared = pending
+            .held()
+            .filter(stays)
+            .map(|(_, page)| page.text.len());
+        complete.map_or(0, CatalogOf::bytes) + pending.bytes() - shared.sum::<usize>()
+    }
+
+    /// Bytes of the texts of the newest head and of its pages that are there.
+    pub fn newest_bytes(&self) -> usize {
+        let complete = self.complete.as_ref().map_or(0, CatalogOf::bytes);
+        self.pending.as_ref().map_or(complete, Pending::bytes)
+    }
+}
+
+impl<E> CatalogOf<E> {
+    fn bytes(&self) -> usize {
+        let pages = self.pages.iter().map(|page| page.text.len());
+        self.head.signed.payload.len() + pages.sum::<usize>()
+    }
+}
+
+impl<E: Kept> Pending<E> {
+    /// Puts a page at its place, if it is missing there.
+    fn put(&mut self, at: u16, page: Arc<Page<E>>) -> Result<(), CatalogError> {
+        let named = &self.head.head.pages;
+        let place = usize::from(at);
+        if named.get(place) == Some(&page.hash) && self.pages[place].is_none() {
+            page.check_place(at, named.len())?;
+            self.pages[place] = Some(page);
+        }
+        Ok(())
+    }
+
+    /// Its pages that are there, with their places.
+    fn held(&self) -> impl Iterator<Item = (usize, &Arc<Page<E>>)> {
+        let pages = self.pages.iter().enumerate();
+        pages.filter_map(|(at, page)| Some((at, page.as_ref()?)))
+    }
+
+    fn bytes(&self) -> usize {
+        let pages = self.held().map(|(_, page)| page.text.len());
+        self.head.signed.payload.len() + pages.sum::<usize>()
     }
 }
 
@@ -724,6 +856,77 @@ mod tests {
             Ok(Offered::Known),
             "an older head changes nothing"
         );
+    }
+
+    #[test]
+    fn a_page_is_read_once_however_many_heads_name_it() {
+        let (first, pages) = catalog(1, 0..1000);
+        let mut replica = Replica::default();
+        replica.offer(first).unwrap();
+        replica.add_pages(&pages).unwrap();
+        let kept = |replica: &Replica| -> Vec<*const Page<Entry>> {
+            let catalog = replica.catalog().unwrap();
+            catalog.pages.iter().map(Arc::as_ptr).collect()
+        };
+        let read = kept(&replica);
+
+        // Only the number rises.
+        assert_eq!(replica.offer(catalog(2, 0..1000).0), Ok(Offered::Complete));
+        assert_eq!(kept(&replica), read);
+
+        // One page is another, and comes twice.
+        let (third, changed) = catalog(3, 0..1001);
+        let is_new = |(_, (old, new)): &(usize, (&PageText, &PageText))| old != new;
+        let (at, (_, new)) = (0..).zip(pages.iter().zip(&changed)).find(is_new).unwrap();
+        assert_eq!(replica.offer(third), Ok(Offered::Wanting));
+        let sent = [new.clone(), pages[usize::from(at == 0)].clone()];
+        assert_eq!(replica.add_pages(&sent), Ok(Offered::Complete));
+        let now = kept(&replica);
+        let stay = now.iter().zip(&read).filter(|(one, other)| one == other);
+        assert_eq!(stay.count(), pages.len() - 1);
+
+        // What stood elsewhere is not read anew either, but must be at its place.
+        let mut swapped: Vec<Arc<str>> = changed.iter().map(|page| page.text.clone()).collect();
+        swapped.swap(0, 1);
+        let lie = replica.offer(open(&head(4, 1001, &swapped)).unwrap());
+        assert!(lie.unwrap_err().is_lie());
+        assert_eq!(kept(&replica), now);
+    }
+
+    #[test]
+    fn the_bytes_of_a_replica_are_those_of_its_texts() {
+        let size = |head: &SignedHead, pages: &[PageText]| {
+            let pages = pages.iter().map(|page| page.text.len());
+            head.signed().payload.len() + pages.sum::<usize>()
+        };
+        let mut replica = Replica::default();
+        assert_eq!((replica.bytes(), replica.newest_bytes()), (0, 0));
+        let (first, pages) = catalog(1, 0..100);
+        replica.offer(first.clone()).unwrap();
+        replica.add_pages(&pages[..2]).unwrap();
+        let half = size(&first, &pages[..2]);
+        assert_eq!((replica.bytes(), replica.newest_bytes()), (half, half));
+        replica.add_pages(&pages).unwrap();
+        let whole = size(&first, &pages);
+        assert_eq!((replica.bytes(), replica.newest_bytes()), (whole, whole));
+
+        // Pages that stay count once; the former head and what goes count until all is there.
+        let (second, changed) = catalog(2, 0..101);
+        replica.offer(second.clone()).unwrap();
+        let stay: Vec<PageText> = changed
+            .iter()
+            .filter(|page| pages.contains(page))
+            .cloned()
+            .collect();
+        assert_eq!(replica.bytes(), whole + size(&second, &[]));
+        assert_eq!(replica.newest_bytes(), size(&second, &stay));
+        let mut other = replica.clone();
+        replica.add_pages(&changed).unwrap();
+        let whole_again = size(&second, &changed);
+        assert_eq!(replica.bytes(), whole_again);
+        other.give_up();
+        assert_eq!((other.bytes(), other.newest_bytes()), (whole, whole));
+        assert_eq!(other.newest(), Some(first.version()));
     }
 
     #[test]

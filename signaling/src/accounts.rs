@@ -19,6 +19,8 @@ pub enum Held {
     Http,
     /// Sessions.
     Sessions,
+    /// Bytes of catalogs.
+    Catalogs,
 }
 
 /// What is counted as it happens.
@@ -39,7 +41,8 @@ pub type Rates = [Rate; 4];
 
 #[derive(Debug, Default)]
 struct Account {
-    held: [u32; 3],
+    /// By [`Held`], in its order.
+    held: [usize; 4],
     buckets: [Bucket; 4],
     /// Under which moment it stands among the idle.
     idle: Option<Timestamp>,
@@ -77,22 +80,29 @@ impl<K: Copy + Ord> Accounts<K> {
         self.accounts.is_empty()
     }
 
-    /// Holds one more, unless that would be more than `most`.
-    pub fn hold(&mut self, now: Timestamp, key: K, what: Held, most: usize) -> bool {
+    /// Holds so many more, unless that would be more than `most`.
+    pub fn hold(&mut self, now: Timestamp, key: K, what: Held, count: usize, most: usize) -> bool {
         self.with(now, key, |account, _| {
             let held = &mut account.held[what as usize];
-            let fits = (*held as usize) < most;
-            *held += u32::from(fits);
-            fits
+            let more = held.checked_add(count).filter(|more| *more <= most);
+            *held = more.unwrap_or(*held);
+            more.is_some()
         })
     }
 
-    /// Holds one less.
-    pub fn release(&mut self, now: Timestamp, key: K, what: Held) {
+    /// Holds so many less.
+    pub fn release(&mut self, now: Timestamp, key: K, what: Held, count: usize) {
         self.with(now, key, |account, _| {
             let held = &mut account.held[what as usize];
-            *held = held.saturating_sub(1);
+            *held = held.saturating_sub(count);
         });
+    }
+
+    /// How much is held.
+    #[cfg(test)]
+    pub fn held(&self, key: K, what: Held) -> usize {
+        let account = self.accounts.get(&key);
+        account.map_or(0, |account| account.held[what as usize])
     }
 
     /// Uses one, or says how long to wait for it.
@@ -140,7 +150,7 @@ impl<K: Copy + Ord> Accounts<K> {
             self.idle.remove(&(at, key));
         }
         let done = work(account, &self.rates);
-        if account.held == [0; 3] {
+        if account.held == [0; 4] {
             let full = account.buckets.iter().map(Bucket::full_at).max();
             match full.filter(|full| *full > now) {
                 None => {
@@ -170,15 +180,15 @@ mod tests {
     #[test]
     fn who_has_gone_is_remembered_until_its_buckets_are_full() {
         let mut accounts = Accounts::new(RATES, 10);
-        assert!(accounts.hold(START, 1, Held::Connections, 1));
+        assert!(accounts.hold(START, 1, Held::Connections, 1, 1));
         assert!(
-            !accounts.hold(START, 1, Held::Connections, 1),
+            !accounts.hold(START, 1, Held::Connections, 1, 1),
             "one is the most"
         );
         for _ in 0..3 {
             assert_eq!(accounts.take(START, 1, Used::Joins), Ok(()));
         }
-        accounts.release(START, 1, Held::Connections);
+        accounts.release(START, 1, Held::Connections, 1);
         assert_eq!(
             accounts.next_timeout(),
             Some(START + Duration::from_secs(3))
@@ -208,15 +218,15 @@ mod tests {
         );
         // Who holds something is never forgotten.
         for key in 10..20 {
-            assert!(accounts.hold(START, key, Held::Sessions, 1));
+            assert!(accounts.hold(START, key, Held::Sessions, 1, 1));
         }
         assert_eq!(accounts.len(), 12);
     }
 
     #[derive(Clone, Debug)]
     enum Step {
-        Hold(u8, usize),
-        Release(u8),
+        Hold(u8, usize, usize),
+        Release(u8, usize),
         Take(u8),
         Owe(u8, u32),
         Pass(u64),
@@ -225,8 +235,9 @@ mod tests {
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         prop::collection::vec(
             prop_oneof![
-                (0u8..6, 1usize..4).prop_map(|(key, most)| Step::Hold(key, most)),
-                (0u8..6).prop_map(Step::Release),
+                (0u8..6, 0usize..4, 1usize..4)
+                    .prop_map(|(key, count, most)| Step::Hold(key, count, most)),
+                (0u8..6, 0usize..4).prop_map(|(key, count)| Step::Release(key, count)),
                 (0u8..6).prop_map(Step::Take),
                 (0u8..6, 0u32..9).prop_map(|(key, count)| Step::Owe(key, count)),
                 (0u64..3_000).prop_map(Step::Pass),
@@ -243,16 +254,17 @@ mod tests {
             let mut now = START;
             for step in steps {
                 match step {
-                    Step::Hold(key, most) => {
+                    Step::Hold(key, more, most) => {
                         let count = held.entry(key).or_default();
-                        let fits = accounts.hold(now, key, Held::Http, most);
-                        prop_assert_eq!(fits, *count < most);
-                        *count += usize::from(fits);
+                        let fits = accounts.hold(now, key, Held::Catalogs, more, most);
+                        prop_assert_eq!(fits, *count + more <= most);
+                        *count += if fits { more } else { 0 };
+                        prop_assert_eq!(accounts.held(key, Held::Catalogs), *count);
                     }
-                    Step::Release(key) => {
-                        accounts.release(now, key, Held::Http);
+                    Step::Release(key, less) => {
+                        accounts.release(now, key, Held::Catalogs, less);
                         let count = held.entry(key).or_default();
-                        *count = count.saturating_sub(1);
+                        *count = count.saturating_sub(less);
                     }
                     Step::Take(key) => {
                         let _ = accounts.take(now, key, Used::Requests);
@@ -270,9 +282,7 @@ mod tests {
                 prop_assert!(accounts.idle.len() <= 3);
             }
             for (key, count) in held {
-                for _ in 0..count {
-                    accounts.release(now, key, Held::Http);
-                }
+                accounts.release(now, key, Held::Catalogs, count);
             }
             accounts.handle_timeout(now + Duration::from_secs(3_600));
             prop_assert!(accounts.is_empty());

@@ -42,7 +42,11 @@ pub struct Admission {
     addresses: Accounts<Address>,
     peers: Accounts<PeerId>,
     http: usize,
+    catalog_bytes: usize,
 }
+
+/// Bytes of a catalog that are held, and on whose account.
+pub type Charged = Option<(Address, usize)>;
 
 impl Admission {
     /// Nobody is here.
@@ -71,6 +75,7 @@ impl Admission {
             addresses: Accounts::new(addresses, limits.idle_accounts),
             peers: Accounts::new(peers, limits.idle_accounts),
             http: 0,
+            catalog_bytes: 0,
         }
     }
 
@@ -82,7 +87,7 @@ impl Admission {
         }
         let most = self.limits.http_connections_per_address;
         if let Some(address) = from
-            && !self.addresses.hold(now, address, Held::Http, most)
+            && !self.addresses.hold(now, address, Held::Http, 1, most)
         {
             let what = "HTTP connections of one address";
             return Err(reached("http-connections-per-address", what));
@@ -95,7 +100,7 @@ impl Admission {
     pub fn http_closed(&mut self, now: Timestamp, from: Option<Address>) {
         self.http = self.http.saturating_sub(1);
         if let Some(address) = from {
-            self.addresses.release(now, address, Held::Http);
+            self.addresses.release(now, address, Held::Http, 1);
         }
     }
 
@@ -118,7 +123,7 @@ impl Admission {
             wait,
         })?;
         let most = self.limits.connections_per_address;
-        match self.addresses.hold(now, from, Held::Connections, most) {
+        match self.addresses.hold(now, from, Held::Connections, 1, most) {
             true => Ok(()),
             false => Err(reached(
                 "connections-per-address",
@@ -129,7 +134,7 @@ impl Admission {
 
     /// A connection that was let in is gone.
     pub fn disconnected(&mut self, now: Timestamp, from: Address) {
-        self.addresses.release(now, from, Held::Connections);
+        self.addresses.release(now, from, Held::Connections, 1);
     }
 
     /// A peer joins.
@@ -145,7 +150,7 @@ impl Admission {
     /// A peer gets a session; unless it is refused, `session_removed` is to follow.
     pub fn session_added(&mut self, now: Timestamp, peer: PeerId) -> Result<(), Reached> {
         let most = self.limits.sessions_per_peer;
-        match self.peers.hold(now, peer, Held::Sessions, most) {
+        match self.peers.hold(now, peer, Held::Sessions, 1, most) {
             true => Ok(()),
             false => Err(reached("sessions-per-peer", "namespaces of one peer")),
         }
@@ -153,7 +158,63 @@ impl Admission {
 
     /// A session is over.
     pub fn session_removed(&mut self, now: Timestamp, peer: PeerId) {
-        self.peers.release(now, peer, Held::Sessions);
+        self.peers.release(now, peer, Held::Sessions, 1);
+    }
+
+    /// So many bytes of a catalog are to be held in place of those that are, on the account of
+    /// `from`, unless that is refused. Fewer on the same account never are.
+    pub fn catalog_changed(
+        &mut self,
+        now: Timestamp,
+        charged: &mut Charged,
+        from: Address,
+        bytes: usize,
+    ) -> Result<(), Reached> {
+        // A place is free when a peer goes for good, or says that it holds less.
+        let full = |key, what| Reached {
+            wait: self.limits.lease,
+            ..reached(key, what)
+        };
+        let before = charged.map_or(0, |(_, bytes)| bytes);
+        let all = self.catalog_bytes - before + bytes;
+        if bytes > before && all > self.limits.all_catalog_bytes {
+            return Err(full("all-catalog-bytes", "bytes of catalogs"));
+        }
+        let key = "catalog-bytes-per-address";
+        let refusal = full(key, "bytes of catalogs of one address");
+        let most = self.limits.catalog_bytes_per_address;
+        let addresses = &mut self.addresses;
+        if let Some((of, bytes)) = *charged {
+            addresses.release(now, of, Held::Catalogs, bytes);
+        }
+        if !addresses.hold(now, from, Held::Catalogs, bytes, most) {
+            if let Some((of, bytes)) = *charged {
+                addresses.hold(now, of, Held::Catalogs, bytes, usize::MAX);
+            }
+            return Err(refusal);
+        }
+        self.catalog_bytes = all;
+        *charged = Some((from, bytes));
+        Ok(())
+    }
+
+    /// A catalog is no longer held.
+    pub fn catalog_removed(&mut self, now: Timestamp, charged: Charged) {
+        if let Some((of, bytes)) = charged {
+            self.catalog_bytes -= bytes;
+            self.addresses.release(now, of, Held::Catalogs, bytes);
+        }
+    }
+
+    /// Bytes of all catalogs.
+    pub fn catalog_bytes(&self) -> usize {
+        self.catalog_bytes
+    }
+
+    /// Bytes of catalogs on the account of an address.
+    #[cfg(test)]
+    pub fn catalog_bytes_of(&self, address: Address) -> usize {
+        self.addresses.held(address, Held::Catalogs)
     }
 
     /// A peer sends a signal.

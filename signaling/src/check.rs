@@ -1,7 +1,8 @@
 //! From the text of a message to a request whose signatures were checked.
 //!
-//! Signatures are the dear part of a message, so they are checked here, before and apart
-//! from the [registry](crate::registry), which takes only what came through this module.
+//! Signatures and pages of catalogs are the dear parts of messages, so they are checked and read
+//! here, before and apart from the [registry](crate::registry), which takes only what came
+//! through this module.
 //! One [`Checker`] follows one connection: it knows the nonce that the join must name and,
 //! afterwards, who is speaking.
 //!
@@ -12,7 +13,7 @@
 
 use shoal_protocol::{
     VERSIONS,
-    catalog::{CatalogError, HEAD_LIFETIME, PageText, SignedHead, Since},
+    catalog::{CatalogError, HEAD_LIFETIME, Pages, SignedHead, Since},
     common_version,
     content::ContentKey,
     id::{Nonce, PeerId, ResumeToken},
@@ -36,8 +37,8 @@ pub enum Request {
     Catalog {
         /// The checked head.
         head: SignedHead,
-        /// Pages, not yet checked against it.
-        pages: Vec<PageText>,
+        /// Pages that it names. Of entries no more is kept than of what they are.
+        pages: Pages<ContentKey>,
     },
     /// A peer's catalog.
     Get {
@@ -212,10 +213,12 @@ impl Checker {
                 Request::Presence(check_presence(self.server, *peer, namespace, &signed, now)?)
             }
             PeerMessage::Pong {} => Request::Pong,
-            PeerMessage::Catalog { signed, pages } => Request::Catalog {
-                head: SignedHead::open(signed, *peer, namespace, now).map_err(catalog_fault)?,
-                pages,
-            },
+            PeerMessage::Catalog { signed, pages } => {
+                let head = SignedHead::open(signed, *peer, namespace, now);
+                let head = head.map_err(catalog_fault)?;
+                let pages = head.read_pages(&pages).map_err(catalog_fault)?;
+                Request::Catalog { head, pages }
+            }
             PeerMessage::Get { peer, since } => Request::Get { peer, since },
             PeerMessage::List { after, limit } => Request::List { after, limit },
             PeerMessage::Find { key } => Request::Find { key, now },

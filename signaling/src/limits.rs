@@ -166,7 +166,8 @@ limits! {
     /// How many are to come back in a second; the time told to each is spread accordingly.
     returns_per_second: f64 = 2_000.0, RATE, "returns-per-second", "connections a second",
         from "Guess: the joins that one core does in half a second.";
-    /// Refused messages after which a connection is closed.
+    /// Refused messages after which a connection is closed; those that only had no room do not
+    /// count.
     faults: u32 = 16, 1..=1_000_000, "faults", "messages",
         from "Guess: no honest peer has any.";
     /// Signals waiting for one peer to acknowledge them; the receipt for one more is `full`.
@@ -191,13 +192,20 @@ limits! {
     /// Catalogs one peer may be waiting for.
     readings: usize = 128, COUNT, "readings", "catalogs",
         from "Guess: all of a view, as after a join.";
-    /// Entries of one peer's catalog.
+    /// Entries of one peer's catalog; a longer one is refused with `catalog`.
     catalog_entries: usize = MAX_ENTRIES, 1..=MAX_ENTRIES, "catalog-entries", "entries",
         from "The protocol's.";
-    /// Bytes of one peer's catalog; a larger one is refused with `catalog`.
+    /// Bytes of one peer's catalog; a larger one is refused with `catalog`. While another one
+    /// comes the former is kept too.
     catalog_bytes: usize = 4 * 1024 * 1024, BYTES, "catalog-bytes", "bytes",
         from "Guess: `catalog-entries` of 400 bytes.";
-    /// Bytes of all catalogs.
+    /// Bytes of all catalogs that came from one address; of more, the peer is told when to send it
+    /// again. At least twice `catalog-bytes`.
+    catalog_bytes_per_address: usize = 64 * 1024 * 1024, BYTES,
+        "catalog-bytes-per-address", "bytes",
+        from "Guess: a quarter of `all-catalog-bytes`, or for each of `connections-per-address` 300 \
+              entries.";
+    /// Bytes of all catalogs; as with those of an address.
     all_catalog_bytes: usize = 256 * 1024 * 1024, BYTES, "all-catalog-bytes", "bytes",
         from "Guess: what a small machine can spare.";
     /// Peers named in `providers`.

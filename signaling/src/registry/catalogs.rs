@@ -1,17 +1,20 @@
 //! The catalogs of peers as the server keeps them: to answer what changed since a version,
 //! and who holds a content.
 
-use super::{ConnectionId, Registry, SessionId};
-use crate::check::Fault;
+use super::{ConnectionId, Registry, SessionId, connections::error};
+use crate::{
+    admission::{Charged, Reached},
+    check::Fault,
+    limits::Limits,
+};
 use shoal_protocol::{
-    catalog::{CatalogError, PageText, Replica, SignedHead, Since},
+    catalog::{CatalogError, CatalogOf, Pages, ReplicaOf, SignedHead, Since},
     content::ContentKey,
     id::{Hash, PeerId},
     rendezvous::{ErrorCode, MAX_MESSAGE, ServerMessage},
     signed::Signed,
-    time::UnixMillis,
+    time::{Timestamp, UnixMillis},
 };
-use std::collections::BTreeMap;
 
 /// Room in a `catalog` message for all but the texts of head and pages: field names, peer
 /// id, signature, page numbers. Counted generously.
@@ -19,32 +22,17 @@ const MESSAGE_OVERHEAD: usize = 1024;
 /// The same for one page.
 const PAGE_OVERHEAD: usize = 32;
 
+/// A copy that knows of each entry no more than which content it is.
+type Replica = ReplicaOf<ContentKey>;
+
 /// A peer's catalog, and since which version each page is as it is.
 #[derive(Clone, Debug, Default)]
 pub(super) struct HeldCatalog {
     replica: Replica,
     /// By page: the version that brought it. Beside its hash, to see what a new head changes.
     pages: Vec<(Hash, Since)>,
-    /// The contents listed, in order.
-    keys: Vec<ContentKey>,
-    /// Bytes of the complete catalog.
-    bytes: usize,
-    upload: Option<Upload>,
-}
-
-/// A head whose pages are still coming.
-#[derive(Clone, Debug)]
-struct Upload {
-    version: Since,
-    head: usize,
-    /// Bytes of each page that came. What a page is replaced by counts once.
-    pages: BTreeMap<u16, usize>,
-}
-
-impl Upload {
-    fn bytes(&self) -> usize {
-        self.head + self.pages.values().sum::<usize>()
-    }
+    /// The bytes of the replica, and who answers for them.
+    charged: Charged,
 }
 
 /// What a new complete catalog changes in the index of providers.
@@ -55,12 +43,20 @@ pub(super) struct KeyChanges {
 }
 
 /// Why a catalog was not taken.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum NotTaken {
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    #[error("a catalog here has at most {0} bytes")]
-    TooLarge(usize),
+#[derive(Debug)]
+enum NotTaken {
+    /// The peer is at fault.
+    Wrong(CatalogError),
+    /// There will never be room for it: the key of a bound, and what it allows.
+    TooLarge(&'static str, String),
+    /// There is no room now.
+    Full(Reached),
+}
+
+impl From<CatalogError> for NotTaken {
+    fn from(error: CatalogError) -> Self {
+        Self::Wrong(error)
+    }
 }
 
 /// Where a reader of a catalog is.
@@ -94,52 +90,44 @@ impl Reading {
 }
 
 impl HeldCatalog {
-    /// Takes a head and pages of it. Tells what changed in the index once all is there.
-    pub fn take(
-        &mut self,
+    /// What is to be held once this head and pages of it are taken; none if it is what is held.
+    fn with(
+        &self,
         head: SignedHead,
-        pages: &[PageText],
-        max_bytes: usize,
-    ) -> Result<Option<KeyChanges>, NotTaken> {
+        pages: Pages<ContentKey>,
+        limits: &Limits,
+    ) -> Result<Option<Replica>, NotTaken> {
+        let most = limits.catalog_entries;
+        if head.head().count as usize > most {
+            return Err(NotTaken::TooLarge(
+                "catalog-entries",
+                format!("a catalog here has at most {most} entries"),
+            ));
+        }
         let version = head.version();
-        let before = self.replica.since();
-        let head_bytes = head.signed().payload.len();
-        self.replica.offer(head)?;
-        if before == Some(version) || self.replica.newest() != Some(version) {
+        let mut replica = self.replica.clone();
+        replica.offer(head)?;
+        if self.replica.since() == Some(version) || replica.newest() != Some(version) {
             // Known, or overtaken on the way; its pages too.
             return Ok(None);
         }
-        let upload = match &mut self.upload {
-            Some(upload) if upload.version == version => upload,
-            other => other.insert(Upload {
-                version,
-                head: head_bytes,
-                pages: BTreeMap::new(),
-            }),
-        };
-        upload
-            .pages
-            .extend(pages.iter().map(|page| (page.page, page.text.len())));
-        if upload.bytes() > max_bytes {
-            for page in pages {
-                upload.pages.remove(&page.page);
-            }
-            return Err(NotTaken::TooLarge(max_bytes));
+        replica.add(pages)?;
+        let most = limits.catalog_bytes;
+        if replica.newest_bytes() > most {
+            return Err(NotTaken::TooLarge(
+                "catalog-bytes",
+                format!("a catalog here has at most {most} bytes"),
+            ));
         }
-        let added = self.replica.add_pages(pages);
-        if self.replica.newest() != Some(version) || self.replica.since() == Some(version) {
-            // Complete, or given up for a lie.
-            self.upload = None;
-        }
-        added?;
-        Ok((self.replica.since() != before).then(|| self.settle(version)))
+        Ok(Some(replica))
     }
 
     /// Brings what is derived from the complete catalog up to date.
-    fn settle(&mut self, version: Since) -> KeyChanges {
+    fn settle(&mut self, before: &Replica) -> KeyChanges {
         let Some(catalog) = self.replica.catalog() else {
             return KeyChanges::default();
         };
+        let version = catalog.head().version();
         let hashes = &catalog.head().head().pages;
         let same_epoch = |since: &Since| since.epoch == version.epoch;
         self.pages = hashes
@@ -150,28 +138,14 @@ impl HeldCatalog {
                 _ => (*hash, version),
             })
             .collect();
-        let pages = catalog.page_texts();
-        self.bytes = catalog.head().signed().payload.len()
-            + pages.iter().map(|page| page.text.len()).sum::<usize>();
-        // Pages are in the order of their keys, and keys in a page too.
-        let keys: Vec<ContentKey> = catalog.entries().map(|entry| entry.key).collect();
-        let without = |from: &[ContentKey], other: &[ContentKey]| -> Vec<ContentKey> {
-            from.iter()
-                .filter(|key| other.binary_search(key).is_err())
-                .copied()
-                .collect()
-        };
-        let changes = KeyChanges {
-            added: without(&keys, &self.keys),
-            removed: without(&self.keys, &keys),
-        };
-        self.keys = keys;
-        changes
-    }
-
-    /// Bytes held for this catalog, whether complete or under way.
-    pub fn bytes(&self) -> usize {
-        self.bytes + self.upload.as_ref().map_or(0, Upload::bytes)
+        let before = before.catalog();
+        if before.is_some_and(|before| before.head().head().pages == *hashes) {
+            return KeyChanges::default();
+        }
+        KeyChanges {
+            added: without(keys(Some(catalog)), keys(before)),
+            removed: without(keys(before), keys(Some(catalog))),
+        }
     }
 
     /// The version of the complete catalog.
@@ -179,9 +153,19 @@ impl HeldCatalog {
         self.replica.since()
     }
 
-    /// The contents listed.
-    pub fn keys(&self) -> &[ContentKey] {
-        &self.keys
+    /// The contents listed, in order.
+    pub fn keys(&self) -> impl Iterator<Item = ContentKey> {
+        keys(self.replica.catalog())
+    }
+
+    /// Who answers for its bytes.
+    pub fn charged(&self) -> Charged {
+        self.charged
+    }
+
+    #[cfg(test)]
+    pub fn bytes(&self) -> usize {
+        self.replica.bytes()
     }
 
     /// Whether the complete catalog's head is still valid.
@@ -236,6 +220,24 @@ impl HeldCatalog {
     }
 }
 
+/// The contents that a catalog lists, in order.
+fn keys(catalog: Option<&CatalogOf<ContentKey>>) -> impl Iterator<Item = ContentKey> {
+    catalog.into_iter().flat_map(CatalogOf::entries).copied()
+}
+
+/// What is in one and not in the other; both are in order.
+fn without(
+    one: impl Iterator<Item = ContentKey>,
+    other: impl Iterator<Item = ContentKey>,
+) -> Vec<ContentKey> {
+    let mut other = other.peekable();
+    one.filter(|key| {
+        while other.next_if(|other| other < key).is_some() {}
+        other.peek() != Some(key)
+    })
+    .collect()
+}
+
 fn head_length(signed: &Signed) -> usize {
     json_length(&signed.payload)
 }
@@ -253,54 +255,75 @@ fn json_length(text: &str) -> usize {
 impl Registry {
     pub(super) fn catalog(
         &mut self,
+        now: Timestamp,
         connection: ConnectionId,
         id: SessionId,
         head: SignedHead,
-        pages: &[PageText],
+        pages: Pages<ContentKey>,
     ) {
-        let Some(session) = self.sessions.get_mut(&id) else {
+        let from = self.connections.get(&connection).map(|held| held.from);
+        let (Some(session), Some(from)) = (self.sessions.get_mut(&id), from) else {
             return;
         };
-        let limit = |message: String| Fault::new(ErrorCode::Limit, message);
-        let entries = self.limits.catalog_entries;
-        if head.head().count as usize > entries {
-            self.counts.reached("catalog-entries");
-            let fault = limit(format!("a catalog here has at most {entries} entries"));
-            return self.fault(connection, fault);
-        }
-        let incoming =
-            head.signed().payload.len() + pages.iter().map(|page| page.text.len()).sum::<usize>();
-        if self.catalog_bytes + incoming > self.limits.all_catalog_bytes {
-            self.counts.reached("all-catalog-bytes");
-            let fault = limit("this server holds as many catalogs as it can".into());
-            return self.fault(connection, fault);
-        }
-
         let held = session.catalog.get_or_insert_default();
-        let before = held.bytes();
-        let taken = held.take(head, pages, self.limits.catalog_bytes);
-        self.catalog_bytes = self.catalog_bytes - before + held.bytes();
+        let admission = &mut self.admission;
+        let taken = held.with(head, pages, &self.limits).and_then(|replica| {
+            if let Some(replica) = &replica {
+                let bytes = replica.bytes();
+                let charged = admission.catalog_changed(now, &mut held.charged, from, bytes);
+                charged.map_err(NotTaken::Full)?;
+            }
+            Ok(replica)
+        });
         match taken {
             Ok(None) => {}
-            Ok(Some(changes)) => {
-                if let Some(members) = self.namespaces.get_mut(&session.namespace) {
-                    for key in changes.removed {
-                        members.remove_provider(&key, id);
-                    }
-                    for key in changes.added {
-                        members.add_provider(key, id);
-                    }
+            Ok(Some(replica)) => {
+                let before = core::mem::replace(&mut held.replica, replica);
+                if held.since() != before.since() {
+                    let changes = held.settle(&before);
+                    self.catalog_completed(id, changes);
                 }
-                self.tell_watchers(id);
             }
             Err(refused) => {
-                if matches!(refused, NotTaken::TooLarge(_)) {
-                    self.counts.reached("catalog-bytes");
+                // What is there of it must not take the room of others.
+                held.replica.give_up();
+                if let Some((of, _)) = held.charged {
+                    let bytes = held.replica.bytes();
+                    // It is less than before, so there is room.
+                    let _ = admission.catalog_changed(now, &mut held.charged, of, bytes);
                 }
-                self.fault(
-                    connection,
-                    Fault::new(ErrorCode::Catalog, refused.to_string()),
-                );
+                self.catalog_refused(connection, refused);
+            }
+        }
+    }
+
+    fn catalog_completed(&mut self, id: SessionId, changes: KeyChanges) {
+        let session = self.sessions.get(&id);
+        let members = session.and_then(|session| self.namespaces.get_mut(&session.namespace));
+        if let Some(members) = members {
+            for key in changes.removed {
+                members.remove_provider(&key, id);
+            }
+            for key in changes.added {
+                members.add_provider(key, id);
+            }
+        }
+        self.tell_watchers(id);
+    }
+
+    /// Says why, and what the peer is to do. Only what is its fault counts as one.
+    fn catalog_refused(&mut self, connection: ConnectionId, refused: NotTaken) {
+        match refused {
+            NotTaken::Wrong(why) => {
+                self.fault(connection, Fault::new(ErrorCode::Catalog, why.to_string()));
+            }
+            NotTaken::TooLarge(key, why) => {
+                self.counts.reached(key);
+                self.reply(connection, error(Fault::new(ErrorCode::Catalog, why)));
+            }
+            NotTaken::Full(reached) => {
+                let busy = self.busy(reached);
+                self.reply(connection, busy);
             }
         }
     }

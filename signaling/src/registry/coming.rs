@@ -187,11 +187,11 @@ impl Registry {
             }
         }
         let catalog = session.catalog.take().unwrap_or_default();
-        self.catalog_bytes -= catalog.bytes();
+        self.admission.catalog_removed(now, catalog.charged());
         if let Some(members) = self.namespaces.get_mut(&session.namespace) {
             members.remove(&session.peer, id);
             for key in catalog.keys() {
-                members.remove_provider(key, id);
+                members.remove_provider(&key, id);
             }
             if members.is_empty() {
                 self.namespaces.remove(&session.namespace);

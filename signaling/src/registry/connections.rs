@@ -143,7 +143,7 @@ pub(super) fn full(key: &'static str, what: &'static str) -> Reached {
     }
 }
 
-fn error(fault: Fault) -> ServerMessage {
+pub(super) fn error(fault: Fault) -> ServerMessage {
     ServerMessage::Error {
         code: fault.code,
         message: fault.message,

@@ -160,7 +160,6 @@ pub struct Registry {
     namespaces: BTreeMap<Namespace, Members>,
     timers: BTreeSet<(Timestamp, Timer)>,
     woken: BTreeSet<ConnectionId>,
-    catalog_bytes: usize,
     admission: Admission,
     counts: Counts,
     last_connection: u64,
@@ -191,7 +190,6 @@ impl Registry {
             namespaces: BTreeMap::new(),
             timers: BTreeSet::new(),
             woken: BTreeSet::new(),
-            catalog_bytes: 0,
             last_connection: 0,
             last_session: 0,
             closing: false,
@@ -458,7 +456,7 @@ impl Registry {
             connections: self.connections.len(),
             http_connections: self.admission.http(),
             namespaces: self.namespaces.len(),
-            catalog_bytes: self.catalog_bytes,
+            catalog_bytes: self.admission.catalog_bytes(),
             timers: self.timers.len(),
             addresses: self.admission.addresses(),
             peers: self.admission.peers(),
@@ -490,7 +488,8 @@ impl Registry {
             (self.connections.len() >= limits.connections, "connections"),
             (self.sessions.len() >= limits.sessions, "sessions"),
             (
-                self.catalog_bytes >= limits.all_catalog_bytes,
+                // The largest catalog would be refused.
+                self.admission.catalog_bytes() + limits.catalog_bytes > limits.all_catalog_bytes,
                 "all-catalog-bytes",
             ),
             (
@@ -547,7 +546,7 @@ impl Registry {
         match request {
             Request::Presence(presence) => self.presence(id, presence),
             Request::Pong => self.pong(now, id),
-            Request::Catalog { head, pages } => self.catalog(connection, id, head, &pages),
+            Request::Catalog { head, pages } => self.catalog(now, connection, id, head, pages),
             Request::Get { peer, since } => self.get(connection, id, Reading::new(peer, since)),
             Request::List { after, limit } => self.send_listing(connection, id, after, limit),
             Request::Find { key, now } => self.find(now, connection, id, key),

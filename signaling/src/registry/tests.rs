@@ -1,3 +1,4 @@
+mod catalogs;
 mod jumps;
 mod namespaces;
 mod receipts;
@@ -31,6 +32,7 @@ fn address(n: u32) -> Address {
 /// A client as it should be, with a wire that loses what is on it when it breaks.
 struct Client {
     key: SigningKey,
+    from: Address,
     connection: Option<(ConnectionId, Checker)>,
     joined: bool,
     token: Option<ResumeToken>,
@@ -45,6 +47,8 @@ struct Client {
     acks_with_signals: bool,
     catalog: u64,
     errors: Vec<ErrorCode>,
+    /// When to try again, in ms, as the last error said.
+    retry_after: Option<u64>,
     ice_servers: Vec<IceServer>,
 }
 
@@ -84,6 +88,7 @@ impl World {
     fn new(clients: usize, limits: Limits) -> Self {
         let client = |n: usize| Client {
             key: SigningKey::from_bytes(&[n as u8 + 1; 32]),
+            from: address(0),
             connection: None,
             joined: false,
             token: None,
@@ -96,6 +101,7 @@ impl World {
             acks_with_signals: n % 2 == 1,
             catalog: 0,
             errors: Vec::new(),
+            retry_after: None,
             ice_servers: Vec::new(),
         };
         let ice = Vec::new();
@@ -112,7 +118,8 @@ impl World {
 
     /// Connects and joins; an earlier connection of the client is forgotten, not closed.
     fn join(&mut self, n: usize, resume: bool) {
-        let (connection, nonce) = self.registry.handle_connect(self.now, address(0));
+        let from = self.clients[n].from;
+        let (connection, nonce) = self.registry.handle_connect(self.now, from);
         let client = &mut self.clients[n];
         client.connection = Some((connection, Checker::new(server(), nonce)));
         client.wire.clear();
@@ -270,7 +277,12 @@ impl World {
             }
             ServerMessage::Ice { ice_servers } => client.ice_servers = ice_servers,
             ServerMessage::Ping {} => self.send(n, PeerMessage::Pong {}),
-            ServerMessage::Error { code, .. } => client.errors.push(code),
+            ServerMessage::Error {
+                code, retry_after, ..
+            } => {
+                client.errors.push(code);
+                client.retry_after = retry_after;
+            }
             _ => {}
         }
     }
@@ -371,13 +383,22 @@ impl World {
             .sum();
         assert_eq!(listed, registry.sessions.len());
         assert_eq!(registry.timers.len(), timers);
-        let bytes = |session: &Session| session.catalog.as_ref().map_or(0, |held| held.bytes());
-        let bytes: usize = registry
-            .sessions
-            .values()
-            .map(|session| bytes(session))
-            .sum();
-        assert_eq!(registry.catalog_bytes, bytes);
+        let mut bytes = BTreeMap::<Address, usize>::new();
+        for session in registry.sessions.values() {
+            let Some(held) = &session.catalog else {
+                continue;
+            };
+            let (from, charged) = held.charged().unwrap_or((address(0), 0));
+            assert_eq!(charged, held.bytes());
+            *bytes.entry(from).or_default() += charged;
+        }
+        assert_eq!(
+            registry.admission.catalog_bytes(),
+            bytes.values().sum::<usize>()
+        );
+        for (from, bytes) in bytes {
+            assert_eq!(registry.admission.catalog_bytes_of(from), bytes);
+        }
     }
 
     /// Everybody who is connected knows what the registry shows; every signal is accounted for.

@@ -163,6 +163,11 @@ impl Settings {
             "catalog-bytes",
             "all-catalog-bytes",
             limits.catalog_bytes <= limits.all_catalog_bytes,
+        )?;
+        at_most(
+            "catalog-bytes",
+            "half of catalog-bytes-per-address",
+            limits.catalog_bytes <= limits.catalog_bytes_per_address / 2,
         )
     }
 }

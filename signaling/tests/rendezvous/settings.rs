@@ -164,6 +164,9 @@ fn what_cannot_be_names_key_place_and_what_is_allowed() {
     let error = load(&flags, &[]).unwrap_err();
     let words = "--heartbeat-seconds: must not be more than pong-timeout-seconds";
     assert_eq!(error, words);
+    let error = load(&["--catalog-bytes", "40000000"], &[]).unwrap_err();
+    let words = "--catalog-bytes: must not be more than half of catalog-bytes-per-address";
+    assert_eq!(error, words);
     assert!(
         load(&["--connections", "-1"], &[])
             .unwrap_err()

@@ -8,6 +8,7 @@
 //! a year is skipped, in which all is forgiven and every lease ends.
 
 mod attacks;
+mod catalogs;
 mod heap;
 #[path = "../rendezvous/http.rs"]
 #[allow(dead_code, reason = "shared with the other tests of the server")]
