@@ -96,6 +96,7 @@ async fn catalogs_take_little_more_memory_than_is_counted() {
         );
         drop(registry);
         let left = live().saturating_sub(before);
-        assert!(left < 10_000, "{left} bytes are left");
+        // Other tests begin meanwhile, and wait.
+        assert!(left < counted / 10, "{left} bytes are left");
     }
 }
