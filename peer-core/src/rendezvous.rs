@@ -13,7 +13,7 @@ use shoal_protocol::{
     membership::Membership,
     rendezvous::{
         ACK_DELAY, ErrorCode, IceServer, Join, MAX_UNACKED, PeerMessage, PeerSummary, Presence,
-        Receipt, ReceiptStatus, ServerMessage,
+        Receipt, ReceiptStatus, SILENCE, ServerMessage,
     },
     signed::{Kind, Payload, Signed},
     time::Timestamp,
@@ -29,8 +29,6 @@ const BACKOFF_MAX: Duration = Duration::from_secs(15);
 const STEADY: Duration = Duration::from_secs(30);
 /// How long opening and joining may take. Guess.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long the server may be silent; it pings more often. Guess: three of its heartbeats.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(45);
 /// How long a presence is good for; renewed with each join and at half of it. Guess.
 const PRESENCE_LIFETIME: Duration = Duration::from_secs(3600);
 
@@ -181,7 +179,7 @@ impl Session {
             State::Off => None,
             State::Waiting(until) | State::Joining(until) => Some(until),
             State::Joined { .. } => {
-                let next = self.renew_presence.min(self.last_heard + SILENCE_TIMEOUT);
+                let next = self.renew_presence.min(self.last_heard + SILENCE);
                 let ack = self.unacked.as_ref().map(|unacked| unacked.due);
                 Some(ack.map_or(next, |due| next.min(due)))
             }
@@ -192,9 +190,7 @@ impl Session {
         match self.state {
             State::Waiting(until) if until <= now => self.connect(now),
             State::Joining(until) if until <= now => self.disconnect(now),
-            State::Joined { .. } if self.last_heard + SILENCE_TIMEOUT <= now => {
-                self.disconnect(now)
-            }
+            State::Joined { .. } if self.last_heard + SILENCE <= now => self.disconnect(now),
             State::Joined { .. } if self.renew_presence <= now => self.sign_presence(now),
             State::Joined { .. } if self.unacked.as_ref().is_some_and(|acks| acks.due <= now) => {
                 self.acknowledge();

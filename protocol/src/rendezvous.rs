@@ -23,6 +23,9 @@ use serde::{Deserialize, Serialize, de::Error as _};
 pub const PATH: &str = "/v1/socket";
 /// Longest message either side sends, in bytes: a catalog head with a page fits.
 pub const MAX_MESSAGE: usize = 128 * 1024;
+/// After so long without a word a peer takes its server for gone; servers ping more often. Guess:
+/// three heartbeats of the usual server.
+pub const SILENCE: Duration = Duration::from_secs(45);
 /// Most peers in `joined` and in one `peers` message. Guess: 8 KiB of JSON.
 pub const MAX_VIEW: usize = 100;
 /// Most peers in one `listing`. As a view.

@@ -44,6 +44,9 @@ macro_rules! limits {
 
 /// For spans of time: what a timer can do, and a day.
 const SPAN: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(86_400);
+/// For the span between two pings: twice, it is less than what peers take for silence
+/// (`shoal_protocol::rendezvous::SILENCE`).
+const HEARTBEAT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(20);
 /// For spans that may also be nothing.
 const PAUSE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(86_400);
 /// For counts.
@@ -61,7 +64,7 @@ limits! {
     /// Most connections of peers at once.
     connections: usize = 20_000, COUNT, "connections", "connections",
         from "Guess: 10 KiB each, and what a process may open.";
-    /// Connections beyond these that are told when to come back before they are closed; more
+    /// Connections beside these that are told when to come back before they are closed; more
     /// are refused over HTTP, of which pages hear nothing but that it failed.
     farewells: usize = 1_000, COUNT, "farewells", "connections",
         from "Guess: a twentieth of `connections`.";
@@ -138,8 +141,8 @@ limits! {
     /// A connection that has not joined by then is closed.
     join_timeout: Duration = seconds(10), SPAN, "join-timeout-seconds", "seconds",
         from "Guess: a slow phone's round trips.";
-    /// Time between two `ping`s.
-    heartbeat: Duration = seconds(15), SPAN, "heartbeat-seconds", "seconds",
+    /// Time between two `ping`s, at most 20: to peers a server is gone that says nothing for 45.
+    heartbeat: Duration = seconds(15), HEARTBEAT, "heartbeat-seconds", "seconds",
         from "Guess: shorter than most NATs forget an idle flow.";
     /// A `ping` unanswered for so long means that the peer is away.
     pong_timeout: Duration = seconds(30), SPAN, "pong-timeout-seconds", "seconds",
@@ -211,4 +214,15 @@ limits! {
     /// Peers named in `providers`.
     providers: usize = 50, 1..=1_000, "providers", "peers",
         from "Guess: more than one fetch uses.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shoal_protocol::rendezvous::SILENCE;
+
+    #[test]
+    fn one_ping_may_be_lost_before_a_peer_takes_the_server_for_gone() {
+        assert!(*HEARTBEAT.end() * 2 < SILENCE);
+    }
 }

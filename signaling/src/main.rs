@@ -16,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> Result<()> {
     let invocation = settings::invocation(env::args_os()).unwrap_or_else(|error| error.exit());
-    let settings = settings::load(&invocation, |name| env::var(name).ok())?;
+    let settings = settings::load(&invocation, |name| env::var_os(name))?;
     if invocation.print_config {
         let written = io::stdout().write_all(settings.to_toml().as_bytes());
         return written.context("cannot write to standard output");

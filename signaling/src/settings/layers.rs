@@ -2,7 +2,12 @@
 
 use super::{Invocation, SETTINGS, Settings};
 use crate::{limits::LIMITS, setting::Setting};
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// A setting that cannot be, or a file that cannot be read. Names key, place and what is
 /// allowed.
@@ -16,9 +21,9 @@ pub struct SettingsError {
 /// The settings that hold. `variable` looks up environment variables.
 pub fn load(
     invocation: &Invocation,
-    variable: impl Fn(&str) -> Option<String>,
+    variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Settings, SettingsError> {
-    let from_variable = variable("SHOAL_CONFIG").map(Into::into);
+    let from_variable = variable("SHOAL_CONFIG").map(PathBuf::from);
     let file = match invocation.config.as_ref().or(from_variable.as_ref()) {
         Some(path) => File::read(path)?,
         None => File::default(),
@@ -30,24 +35,28 @@ pub fn load(
         file,
     };
     let mut settings = Settings::default();
+    // Where each key that is set stands.
+    let mut places = BTreeMap::new();
     for setting in SETTINGS {
-        layers.apply(setting, &mut settings)?;
+        let place = layers.apply(setting, &mut settings)?;
+        places.extend(place.map(|place| (setting.key, place)));
     }
-    let mut pong_timeout_set = false;
     for limit in LIMITS {
-        let set = layers.apply(limit, &mut settings.limits)?;
-        pong_timeout_set |= set && limit.key == "pong-timeout-seconds";
+        let place = layers.apply(limit, &mut settings.limits)?;
+        places.extend(place.map(|place| (limit.key, place)));
     }
-    if !pong_timeout_set {
+    if !places.contains_key("pong-timeout-seconds") {
         settings.limits.pong_timeout = settings.limits.heartbeat * 2;
     }
-    match settings.check() {
-        Ok(()) => Ok(settings),
-        Err((key, words)) => Err(SettingsError {
-            place: format!("--{key}"),
-            words,
-        }),
-    }
+    settings.check().map_err(|conflict| {
+        // Of defaults alone none contradict each other.
+        let places = conflict.keys.iter().filter_map(|key| places.get(key));
+        SettingsError {
+            place: places.map(String::as_str).collect::<Vec<_>>().join(", "),
+            words: conflict.words,
+        }
+    })?;
+    Ok(settings)
 }
 
 /// A file's settings.
@@ -117,14 +126,14 @@ struct Layers<'a, V> {
     file: File,
 }
 
-impl<V: Fn(&str) -> Option<String>> Layers<'_, V> {
-    /// Sets what the uppermost layer says, if one says something.
-    fn apply<T>(&self, setting: &Setting<T>, of: &mut T) -> Result<bool, SettingsError> {
-        let Some((place, texts)) = self.find(setting) else {
-            return Ok(false);
+impl<V: Fn(&str) -> Option<OsString>> Layers<'_, V> {
+    /// Sets what the uppermost layer says, if one says something; returns where.
+    fn apply<T>(&self, setting: &Setting<T>, of: &mut T) -> Result<Option<String>, SettingsError> {
+        let Some((place, texts)) = self.find(setting)? else {
+            return Ok(None);
         };
         match (setting.read)(of, &texts) {
-            Ok(()) => Ok(true),
+            Ok(()) => Ok(Some(place)),
             Err(words) => {
                 let words = match setting.secret {
                     true => words,
@@ -135,22 +144,30 @@ impl<V: Fn(&str) -> Option<String>> Layers<'_, V> {
         }
     }
 
-    fn find<T>(&self, setting: &Setting<T>) -> Option<(String, Vec<String>)> {
+    fn find<T>(
+        &self,
+        setting: &Setting<T>,
+    ) -> Result<Option<(String, Vec<String>)>, SettingsError> {
         if let Some(texts) = self.invocation.flags.get(setting.key) {
-            return Some((setting.flag(), texts.clone()));
+            return Ok(Some((setting.flag(), texts.clone())));
         }
         let variables = [Some(setting.variable()), setting.also.map(Into::into)];
         for name in variables.into_iter().flatten() {
             if let Some(text) = (self.variable)(&name) {
+                // As if it were not set, a server would let in whom it is to keep out.
+                let text = text.into_string().map_err(|_| SettingsError {
+                    place: name.clone(),
+                    words: "must be UTF-8".into(),
+                })?;
                 let texts = match setting.many {
                     true => text.split(',').map(Into::into).collect(),
                     false => vec![text],
                 };
-                return Some((name, texts));
+                return Ok(Some((name, texts)));
             }
         }
-        let texts = self.file.values.get(setting.key)?;
+        let texts = self.file.values.get(setting.key);
         let place = format!("{}: {}", self.file.shown, setting.key);
-        Some((place, texts.clone()))
+        Ok(texts.map(|texts| (place, texts.clone())))
     }
 }

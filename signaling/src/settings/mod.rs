@@ -134,42 +134,65 @@ impl Settings {
     }
 
     /// What no single key can tell.
-    fn check(&self) -> Result<(), (&'static str, String)> {
+    fn check(&self) -> Result<(), Conflict> {
         let limits = &self.limits;
+        let conflict = |keys: &[&'static str], words: &str| {
+            Err(Conflict {
+                keys: keys.to_vec(),
+                words: words.into(),
+            })
+        };
         if self.ice_servers.len() > 1 && self.ice_servers.contains(&IceArgument::None) {
             let words = "none stands alone: leave it out, or leave the servers out";
-            return Err(("ice-server", words.into()));
+            return conflict(&["ice-server"], words);
         }
         match (&self.tls_cert, &self.tls_key) {
-            (Some(_), None) => return Err(("tls-key", "must be set with tls-cert".into())),
-            (None, Some(_)) => return Err(("tls-cert", "must be set with tls-key".into())),
+            (Some(_), None) => return conflict(&["tls-cert"], "needs tls-key too"),
+            (None, Some(_)) => return conflict(&["tls-key"], "needs tls-cert too"),
             _ => {}
         }
-        let at_most = |key, other: &str, fits: bool| match fits {
-            true => Ok(()),
-            false => Err((key, format!("must not be more than {other}"))),
-        };
-        at_most(
-            "heartbeat-seconds",
-            "pong-timeout-seconds",
-            limits.heartbeat <= limits.pong_timeout,
-        )?;
-        at_most(
-            "queued-per-sender",
-            "queued-signals",
-            limits.queued_per_sender <= limits.queued_signals,
-        )?;
-        at_most(
-            "catalog-bytes",
-            "all-catalog-bytes",
-            limits.catalog_bytes <= limits.all_catalog_bytes,
-        )?;
-        at_most(
-            "catalog-bytes",
-            "half of catalog-bytes-per-address",
-            limits.catalog_bytes <= limits.catalog_bytes_per_address / 2,
-        )
+        for (less, part_of, more, fits) in [
+            (
+                "heartbeat-seconds",
+                "",
+                "pong-timeout-seconds",
+                limits.heartbeat <= limits.pong_timeout,
+            ),
+            (
+                "queued-per-sender",
+                "",
+                "queued-signals",
+                limits.queued_per_sender <= limits.queued_signals,
+            ),
+            (
+                "catalog-bytes",
+                "",
+                "all-catalog-bytes",
+                limits.catalog_bytes <= limits.all_catalog_bytes,
+            ),
+            (
+                "catalog-bytes",
+                "half of ",
+                "catalog-bytes-per-address",
+                limits.catalog_bytes <= limits.catalog_bytes_per_address / 2,
+            ),
+        ] {
+            if !fits {
+                return conflict(
+                    &[less, more],
+                    &format!("{less} must not be more than {part_of}{more}"),
+                );
+            }
+        }
+        Ok(())
     }
+}
+
+/// Settings that cannot be together.
+#[derive(Debug)]
+struct Conflict {
+    keys: Vec<&'static str>,
+    words: String,
 }
 
 fn describe<T>(text: &mut String, setting: &crate::setting::Setting<T>, of: &T) {

@@ -56,7 +56,11 @@ async fn what_cannot_be_is_said_at_the_start() {
         (&["--allow-origin", "example.org"], "--allow-origin"),
         (&["--lease-seconds", "0"], "--lease-seconds"),
         (&["--heartbeat-seconds", "soon"], "--heartbeat-seconds"),
-        (&["--tls-cert", "cert.pem"], "--tls-key"),
+        (&["--tls-cert", "cert.pem"], "--tls-cert: needs tls-key"),
+        (
+            &["--allow-origin", "https://*.example.org"],
+            "--allow-origin",
+        ),
         (
             &[
                 "--listen",

@@ -91,8 +91,8 @@ fn a_flag_goes_before_a_variable_before_a_file_before_the_default() {
 fn a_pong_may_take_two_heartbeats_unless_it_is_said() {
     let pong = |arguments: &[&str]| load(arguments, &[]).unwrap().limits.pong_timeout.as_secs();
     assert_eq!(pong(&[]), 30);
-    assert_eq!(pong(&["--heartbeat-seconds", "40"]), 80);
-    let said = ["--heartbeat-seconds", "40", "--pong-timeout-seconds", "50"];
+    assert_eq!(pong(&["--heartbeat-seconds", "20"]), 40);
+    let said = ["--heartbeat-seconds", "20", "--pong-timeout-seconds", "50"];
     assert_eq!(pong(&said), 50);
 }
 
@@ -162,16 +162,43 @@ fn what_cannot_be_names_key_place_and_what_is_allowed() {
     }
     let flags = ["--heartbeat-seconds", "20", "--pong-timeout-seconds", "10"];
     let error = load(&flags, &[]).unwrap_err();
-    let words = "--heartbeat-seconds: must not be more than pong-timeout-seconds";
-    assert_eq!(error, words);
+    let words = "heartbeat-seconds must not be more than pong-timeout-seconds";
+    assert_eq!(
+        error,
+        format!("--heartbeat-seconds, --pong-timeout-seconds: {words}")
+    );
+    // The default of the other is nowhere.
+    let error = load(&[], &[("SHOAL_PONG_TIMEOUT_SECONDS", "10")]).unwrap_err();
+    assert_eq!(error, format!("SHOAL_PONG_TIMEOUT_SECONDS: {words}"));
+    let file = folder.file("tls-key = 'key.pem'");
+    let error = load(&["--config", &file], &[]).unwrap_err();
+    assert_eq!(error, format!("{file}: tls-key: needs tls-cert too"));
+    let error = load(&["--heartbeat-seconds", "21"], &[]).unwrap_err();
+    assert!(
+        error.starts_with("--heartbeat-seconds: ") && error.contains("to 20;"),
+        "{error}"
+    );
     let error = load(&["--catalog-bytes", "40000000"], &[]).unwrap_err();
-    let words = "--catalog-bytes: must not be more than half of catalog-bytes-per-address";
-    assert_eq!(error, words);
+    let words = "catalog-bytes must not be more than half of catalog-bytes-per-address";
+    assert_eq!(error, format!("--catalog-bytes: {words}"));
     assert!(
         load(&["--connections", "-1"], &[])
             .unwrap_err()
             .starts_with("--connections: ")
     );
+}
+
+/// As if they were not set, pages of every origin would be let in.
+#[cfg(unix)]
+#[test]
+fn variables_that_are_no_text_are_said() {
+    use std::os::unix::ffi::OsStringExt;
+    let damaged = |name: &str| {
+        let bytes = b"https://site\xff.example".to_vec();
+        (name == "SHOAL_ALLOW_ORIGIN").then(|| std::ffi::OsString::from_vec(bytes))
+    };
+    let error = settings::load(&Default::default(), damaged).unwrap_err();
+    assert_eq!(error.to_string(), "SHOAL_ALLOW_ORIGIN: must be UTF-8");
 }
 
 #[test]
