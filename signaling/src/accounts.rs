@@ -53,6 +53,7 @@ struct Account {
 pub struct Accounts<K> {
     rates: Rates,
     max_idle: usize,
+    forgotten: u64,
     accounts: BTreeMap<K, Account>,
     /// Those that hold nothing, by when all their buckets are full.
     idle: BTreeSet<(Timestamp, K)>,
@@ -65,6 +66,7 @@ impl<K: Copy + Ord> Accounts<K> {
         Self {
             rates,
             max_idle,
+            forgotten: 0,
             accounts: BTreeMap::new(),
             idle: BTreeSet::new(),
         }
@@ -73,6 +75,11 @@ impl<K: Copy + Ord> Accounts<K> {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.accounts.len()
+    }
+
+    /// How many were forgotten early, since there were too many.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
     }
 
     /// Whether there are none.
@@ -87,6 +94,16 @@ impl<K: Copy + Ord> Accounts<K> {
             let more = held.checked_add(count).filter(|more| *more <= most);
             *held = more.unwrap_or(*held);
             more.is_some()
+        })
+    }
+
+    /// Whether one more could be held and used now, were at most `most` held.
+    pub fn has_room(&self, now: Timestamp, key: &K, what: (Held, Used), most: usize) -> bool {
+        let (held, used) = what;
+        self.accounts.get(key).is_none_or(|account| {
+            let mut bucket = account.buckets[used as usize];
+            let fits = account.held[held as usize] < most;
+            fits && bucket.take(now, self.rates[used as usize], 1).is_ok()
         })
     }
 
@@ -160,6 +177,7 @@ impl<K: Copy + Ord> Accounts<K> {
                     account.idle = Some(full);
                     self.idle.insert((full, key));
                     if self.idle.len() > self.max_idle {
+                        self.forgotten += 1;
                         self.forget_first();
                     }
                 }
@@ -185,9 +203,15 @@ mod tests {
             !accounts.hold(START, 1, Held::Connections, 1, 1),
             "one is the most"
         );
+        let joining = (Held::Connections, Used::Joins);
+        assert!(!accounts.has_room(START, &1, joining, 1));
+        assert!(
+            accounts.has_room(START, &1, joining, 2) && accounts.has_room(START, &2, joining, 1)
+        );
         for _ in 0..3 {
             assert_eq!(accounts.take(START, 1, Used::Joins), Ok(()));
         }
+        assert!(!accounts.has_room(START, &1, joining, 2), "all are used");
         accounts.release(START, 1, Held::Connections, 1);
         assert_eq!(
             accounts.next_timeout(),
@@ -211,7 +235,7 @@ mod tests {
                 accounts.take(START, key, Used::Signals).unwrap();
             }
         }
-        assert_eq!(accounts.len(), 2);
+        assert_eq!((accounts.len(), accounts.forgotten()), (2, 1));
         assert!(
             accounts.take(START, 1, Used::Signals).is_err(),
             "the busiest is known"

@@ -27,6 +27,15 @@ pub struct Reached {
     pub wait: Duration,
 }
 
+/// What is said of a request that is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub reached: Reached,
+    /// When to come back; not all are to at once.
+    pub retry_after: Duration,
+}
+
 const fn reached(key: &'static str, what: &'static str) -> Reached {
     Reached {
         key,
@@ -130,6 +139,13 @@ impl Admission {
                 "connections of one address",
             )),
         }
+    }
+
+    /// Whether one more connection from there would be let in.
+    pub fn has_room(&self, now: Timestamp, from: Address) -> bool {
+        let most = self.limits.connections_per_address;
+        let what = (Held::Connections, Used::Joins);
+        self.addresses.has_room(now, &from, what, most)
     }
 
     /// A connection that was let in is gone.
@@ -274,6 +290,11 @@ impl Admission {
     /// Peers that are remembered.
     pub fn peers(&self) -> usize {
         self.peers.len()
+    }
+
+    /// How many addresses and peers were forgotten early, since there were too many.
+    pub fn forgotten(&self) -> u64 {
+        self.addresses.forgotten() + self.peers.forgotten()
     }
 
     /// When [`Admission::handle_timeout`] is due.

@@ -4,7 +4,7 @@
 //! It only reads, and tells what any peer that joined is told, so pages of every origin may ask
 //! (`Access-Control-Allow-Origin: *`). No answer has an address of a peer.
 
-use crate::{admission::Reached, state::AppState};
+use crate::{admission::Refusal, state::AppState};
 use axum::{
     Router,
     extract::{
@@ -142,9 +142,8 @@ async fn description() -> Response {
 }
 
 /// The answer to who asks too often, or for more than there is room for.
-pub(crate) fn refusal(reached: &Reached) -> Response {
-    // Whole seconds, at least one (RFC 9110, section 10.2.3).
-    let wait = reached.wait.as_secs().saturating_add(1);
+pub(crate) fn refusal(refusal: &Refusal) -> Response {
+    let reached = &refusal.reached;
     let status = match reached.wait {
         Duration::ZERO => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::TOO_MANY_REQUESTS,
@@ -156,8 +155,15 @@ pub(crate) fn refusal(reached: &Reached) -> Response {
     };
     let mut response = problem.into_response();
     let headers = response.headers_mut();
+    let wait = whole_seconds(refusal.retry_after);
     headers.insert(header::RETRY_AFTER, HeaderValue::from(wait));
     response
+}
+
+/// As `Retry-After` has it: at least one (RFC 9110, section 10.2.3).
+pub(crate) fn whole_seconds(span: Duration) -> u64 {
+    let rest = u64::from(span.subsec_nanos() > 0);
+    span.as_secs().saturating_add(rest).max(1)
 }
 
 fn check_listed(namespace: &Namespace) -> Result<(), Problem> {

@@ -9,6 +9,32 @@ pub const CLASSES: [f64; 12] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.25, 1.0, 10.0,
 ];
 
+/// Bounds of which it is not counted how often they are reached: what a rate has beside its average,
+/// what says when something is done or how much is told, and what is reached as the server ends.
+const UNCOUNTED: [&str; 16] = [
+    "ipv6-prefix",
+    "address-joins-burst",
+    "address-signals-burst",
+    "address-bytes-burst",
+    "address-requests-burst",
+    "peer-joins-burst",
+    "peer-signals-burst",
+    "peer-bytes-burst",
+    "heartbeat-seconds",
+    "lease-seconds",
+    "drain-seconds",
+    "shutdown-timeout-seconds",
+    "retry-after-seconds",
+    "returns-per-second",
+    "view-refresh",
+    "providers",
+];
+
+/// Whether it is counted how often the bound with this key is reached.
+pub fn can_be_reached(key: &str) -> bool {
+    !UNCOUNTED.contains(&key)
+}
+
 /// Spans of time, by how long they are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Histogram {
@@ -62,7 +88,18 @@ impl Counts {
 
     /// The bound that is set by this key was reached.
     pub fn reached(&mut self, key: &'static str) {
+        debug_assert!(can_be_reached(key), "{key}");
         *self.reached.entry(key).or_default() += 1;
+    }
+
+    /// So many receipts were forgotten, since a peer has too many.
+    pub fn forgot_receipts(&mut self, count: usize) {
+        (0..count).for_each(|_| self.reached("receipts"));
+    }
+
+    /// The bound that is set by this key was reached so often in all.
+    pub fn set_reached(&mut self, key: &'static str, times: u64) {
+        self.reached.insert(key, times);
     }
 
     /// Answers by code.
@@ -86,6 +123,35 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::LIMITS;
+    use std::{fs, path::Path};
+
+    /// All that is written in a folder, but for what begins with `but`.
+    fn sources(folder: &Path, but: &str) -> String {
+        let mut all = String::new();
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                all += &sources(&path, but);
+            } else if !path.file_name().unwrap().to_str().unwrap().starts_with(but) {
+                all += &fs::read_to_string(&path).unwrap();
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn what_has_a_count_is_counted_somewhere() {
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
+        let sources = sources(folder, "limits.rs");
+        for limit in LIMITS {
+            let named = sources.contains(&format!("\"{}\"", limit.key));
+            assert!(named, "{} is neither counted nor said not to be", limit.key);
+        }
+        for key in UNCOUNTED {
+            assert!(LIMITS.iter().any(|limit| limit.key == key), "{key}");
+        }
+    }
 
     #[test]
     fn a_span_is_in_the_class_that_it_does_not_exceed() {

@@ -4,7 +4,7 @@
 //! is counted here. Names no peers, addresses, namespaces or contents.
 
 use crate::{
-    counts::{CLASSES, Counts, Histogram},
+    counts::{CLASSES, Counts, Histogram, can_be_reached},
     limits::LIMITS,
     registry::Gauges,
     state::AppState,
@@ -53,7 +53,7 @@ pub(crate) fn render(state: &AppState) -> Result<String, fmt::Error> {
     for (name, help, counter) in [
         (
             "received",
-            "Bytes of messages received from peers",
+            "Bytes received from peers, with the heads of frames",
             traffic.received_bytes,
         ),
         (
@@ -124,7 +124,11 @@ impl Snapshot {
         started.encode(descriptor)?;
 
         for (name, help, value) in [
-            ("connections", "Connections of peers", held.connections),
+            (
+                "connections",
+                "Connections of peers, those included that are being closed",
+                held.connections,
+            ),
             (
                 "http_connections",
                 "HTTP connections",
@@ -200,7 +204,10 @@ impl Snapshot {
         encoder.counters(
             "limits_reached",
             "How often a limit was reached, by its key",
-            LIMITS.iter().map(|limit| times(limit.key)),
+            LIMITS
+                .iter()
+                .filter(|limit| can_be_reached(limit.key))
+                .map(|limit| times(limit.key)),
         )?;
         encoder.histogram(
             "relay",

@@ -25,6 +25,7 @@ use hyper_util::{
 };
 use shoal_protocol::rendezvous;
 use std::{
+    error::Error,
     io::{self, Write},
     net::{IpAddr, Ipv6Addr, SocketAddr},
     time::Duration,
@@ -49,11 +50,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long an answer that is under way may take when the server ends. Guess; browsers keep
 /// connections open on which they have not asked anything.
 const LAST_ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
-/// What a connection hears that cannot even be asked what it wants.
-const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    content-type: text/plain; charset=utf-8\r\nretry-after: 1\r\ncontent-length: 31\r\n\
-    connection: close\r\n\r\nthis server has no room for it\n";
-
 /// From where a connection comes, before any header is read.
 #[derive(Clone, Copy)]
 struct Remote(IpAddr);
@@ -127,10 +123,13 @@ pub async fn run(
     let accepting = async {
         loop {
             let (stream, from) = accept(&listener).await;
-            let Ok(open) = state.open_http(from) else {
-                tracing::debug!(%from, "no room for a connection");
-                refuse(stream);
-                continue;
+            let open = match state.open_http(from) {
+                Ok(open) => open,
+                Err(refusal) => {
+                    tracing::debug!(%from, limit = refusal.reached.key, "no room for a connection");
+                    refuse(stream, refusal.retry_after);
+                    continue;
+                }
             };
             let service = Serving {
                 app: app.clone(),
@@ -197,10 +196,17 @@ async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
     }
 }
 
-/// Says so if that takes no time; over TLS it is no answer, and the connection just ends.
-fn refuse(stream: TcpStream) {
+/// What a connection hears that is not even asked what it wants. Says so if that takes no time;
+/// over TLS it is no answer, and the connection just ends.
+fn refuse(stream: TcpStream, retry_after: Duration) {
+    let wait = api::whole_seconds(retry_after);
+    let words = format!(
+        "HTTP/1.1 503 Service Unavailable\r\n\
+         content-type: text/plain; charset=utf-8\r\nretry-after: {wait}\r\n\
+         content-length: 31\r\nconnection: close\r\n\r\nthis server has no room for it\n"
+    );
     if let Ok(mut stream) = stream.into_std() {
-        let _ = stream.write(NO_ROOM);
+        let _ = stream.write(words.as_bytes());
     }
 }
 
@@ -235,7 +241,10 @@ async fn serve_connection(
             match handshake {
                 Ok(Ok(stream)) => serve_http(stream, serving).await,
                 Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-                Err(_) => tracing::debug!("a TLS handshake took too long"),
+                Err(_) => {
+                    serving.state.handle_reached("head-timeout-seconds");
+                    tracing::debug!("a TLS handshake took too long");
+                }
             }
         }
     }
@@ -278,8 +287,19 @@ where
         }
     };
     if let Err(error) = ended {
+        if error.is_timeout() {
+            state.handle_reached("head-timeout-seconds");
+        } else if is_slow_reader(&error) {
+            state.handle_reached("write-timeout-seconds");
+        }
         tracing::debug!(%error, "an HTTP connection ends");
     }
+}
+
+/// Whether an answer was not taken in time.
+fn is_slow_reader(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref());
+    cause.is_some_and(|cause: &io::Error| cause.kind() == io::ErrorKind::TimedOut)
 }
 
 /// The peer went before it was accepted; the listener itself is well.
@@ -306,9 +326,9 @@ async fn admit(State(state): State<AppState>, mut request: Request, next: Next) 
     let upgrade = request.uri().path() == rendezvous::PATH;
     let response = match state.admit_request(address, upgrade) {
         Ok(()) => next.run(request).await,
-        Err(reached) => {
-            tracing::debug!(%address, limit = reached.key, "a request is refused");
-            api::refusal(&reached)
+        Err(refusal) => {
+            tracing::debug!(%address, limit = refusal.reached.key, "a request is refused");
+            api::refusal(&refusal)
         }
     };
     let status = response.status().as_str().to_owned();

@@ -2,7 +2,7 @@
 
 use crate::{
     address::{Address, Proxies},
-    admission::Reached,
+    admission::Refusal,
     check::{Checker, Fault, Request},
     clock::Clock,
     limits::Limits,
@@ -119,7 +119,7 @@ impl AppState {
 
     /// Peers that list a content.
     pub(crate) fn providers(&self, namespace: &Namespace, key: &ContentKey) -> Vec<PeerId> {
-        let now = Clock::wall().unix_millis();
+        let now = self.0.clock.wall().unix_millis();
         self.lock().registry.providers(now, namespace, key, None)
     }
 
@@ -142,7 +142,7 @@ impl AppState {
         let hub = self.lock();
         Snapshot {
             gauges: hub.registry.gauges(),
-            counts: hub.registry.counts().clone(),
+            counts: hub.registry.counts(),
             ready: hub.unready().is_none(),
             started: self.0.started.since(Timestamp::default()).as_secs_f64(),
         }
@@ -154,13 +154,18 @@ impl AppState {
         self.with(|hub, now| hub.registry.handle_timeout(now));
     }
 
+    /// Sets the wall clock so many milliseconds ahead of the right time, or behind it.
+    pub fn set_clock_wrong(&self, millis: i64) {
+        self.0.clock.set_wrong(millis);
+    }
+
     /// Goes on, but tells who asks that the server is about to end.
     pub(crate) fn drain(&self) {
         self.lock().draining = true;
     }
 
     /// An HTTP connection of a client or proxy; it counts until the guard is dropped.
-    pub(crate) fn open_http(&self, from: IpAddr) -> Result<OpenHttp, Reached> {
+    pub(crate) fn open_http(&self, from: IpAddr) -> Result<OpenHttp, Refusal> {
         let config = self.config();
         let from =
             (!config.proxies.trusts(from)).then(|| Address::new(from, config.limits.ipv6_prefix));
@@ -172,7 +177,7 @@ impl AppState {
     }
 
     /// An HTTP request; `upgrade` says that it is to become a connection of a peer.
-    pub(crate) fn admit_request(&self, from: Address, upgrade: bool) -> Result<(), Reached> {
+    pub(crate) fn admit_request(&self, from: Address, upgrade: bool) -> Result<(), Refusal> {
         self.with(|hub, now| hub.registry.handle_http_request(now, from, upgrade))
     }
 
@@ -191,6 +196,11 @@ impl AppState {
             waker,
             quiet_until: None,
         }
+    }
+
+    /// A bound that the server's parts keep was reached, by key.
+    pub(crate) fn handle_reached(&self, key: &'static str) {
+        self.with(|hub, _| hub.registry.handle_reached(key));
     }
 
     /// Counts a socket until the guard is dropped.
@@ -292,7 +302,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Something came that says nothing.
+    /// Something came that says nothing, or only a part of a message.
     pub fn handle_bytes(&mut self, bytes: usize) {
         self.handle(bytes, None);
     }
@@ -311,14 +321,14 @@ impl Connection {
 
     /// A bound of the socket was reached, by key.
     pub fn handle_reached(&mut self, key: &'static str) {
-        self.state.with(|hub, _| hub.registry.handle_reached(key));
+        self.state.handle_reached(key);
     }
 
-    /// A message came.
-    pub fn handle_text(&mut self, text: &str) {
+    /// A message came, for which so many bytes were read.
+    pub fn handle_text(&mut self, bytes: usize, text: &str) {
         // Signatures are checked before the registry is locked.
-        let request = self.checker.check(Clock::wall(), text);
-        self.handle(text.len(), Some(request));
+        let request = self.checker.check(self.state.0.clock.wall(), text);
+        self.handle(bytes, Some(request));
     }
 
     /// Something came that is no message.
@@ -326,10 +336,17 @@ impl Connection {
         self.handle(bytes, Some(Request::Fault(fault)));
     }
 
+    /// Nothing more is said or heard, but its socket is still open.
+    pub fn handle_closing(&mut self) {
+        let id = self.id;
+        self.state
+            .with(|hub, now| hub.registry.handle_closing(now, id));
+    }
+
     fn handle(&mut self, bytes: usize, request: Option<Request>) {
         let id = self.id;
         let traffic = &self.state.0.traffic;
-        traffic.received.inc();
+        traffic.received.inc_by(u64::from(request.is_some()));
         traffic.received_bytes.inc_by(bytes as u64);
         let pause = self.state.with(|hub, now| {
             let pause = hub.registry.handle_bytes(now, id, bytes);

@@ -137,7 +137,8 @@ impl Registry {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        session.rewind(&self.limits);
+        let forgotten = session.rewind(&self.limits);
+        self.counts.forgot_receipts(forgotten);
         let connection = session.connection.take();
         self.keep_receipts(id);
         let Some(connection) = connection else {
@@ -161,7 +162,8 @@ impl Registry {
             return;
         };
         session.connection = None;
-        session.rewind(&self.limits);
+        let forgotten = session.rewind(&self.limits);
+        self.counts.forgot_receipts(forgotten);
         self.keep_receipts(id);
         self.arm(id, now + self.limits.lease);
     }

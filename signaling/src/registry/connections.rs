@@ -2,7 +2,7 @@
 
 use super::{ConnectionId, Registry, SessionId, Timer, members};
 use crate::address::Address;
-use crate::admission::Reached;
+use crate::admission::{Reached, Refusal};
 use crate::check::Fault;
 use rand_core::Rng;
 use shoal_protocol::{
@@ -61,10 +61,16 @@ impl Registry {
 
     /// Whether one more connection from there is let in.
     pub(super) fn admit(&mut self, now: Timestamp, from: Address) -> Result<(), Reached> {
-        if self.connections.len() >= self.limits.connections {
+        if self.admitted >= self.limits.connections {
             return Err(full("connections", "connections"));
         }
         self.admission.connected(now, from)
+    }
+
+    /// Whether one more connection from there would be let in.
+    pub(super) fn has_room(&self, now: Timestamp, from: Address) -> bool {
+        let is_open = !self.closing && self.admitted < self.limits.connections;
+        is_open && self.admission.has_room(now, from)
     }
 
     /// Whether one more session of this peer is let in.
@@ -84,12 +90,21 @@ impl Registry {
 
     /// The error of a server that is full.
     pub(super) fn busy(&mut self, reached: Reached) -> ServerMessage {
-        self.counts.reached(reached.key);
-        let wait = u64::try_from(reached.wait.as_millis()).unwrap_or(u64::MAX);
+        let refusal = self.refusal(reached);
         ServerMessage::Error {
             code: ErrorCode::Limit,
             message: format!("this server has as many {} as it takes", reached.what),
-            retry_after: Some(wait.saturating_add(self.retry_after())),
+            retry_after: Some(millis(refusal.retry_after)),
+        }
+    }
+
+    /// Counts that a bound was reached, and says when to come back.
+    pub(super) fn refusal(&mut self, reached: Reached) -> Refusal {
+        self.counts.reached(reached.key);
+        let spread = Duration::from_millis(self.retry_after());
+        Refusal {
+            reached,
+            retry_after: reached.wait.saturating_add(spread),
         }
     }
 
@@ -114,7 +129,8 @@ impl Registry {
     /// When to come back (ms): not all at once.
     pub(super) fn retry_after(&mut self) -> u64 {
         let least = self.limits.retry_after;
-        let all = self.connections.len() as f64 / self.limits.returns_per_second;
+        let all = self.connections.len() + self.admission.http();
+        let all = all as f64 / self.limits.returns_per_second;
         let spread = Duration::try_from_secs_f64(all)
             .unwrap_or(LONGEST_RETURN)
             .clamp(least, LONGEST_RETURN.max(least));

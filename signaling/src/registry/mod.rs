@@ -48,7 +48,7 @@ mod tests;
 mod views;
 
 use crate::address::Address;
-use crate::admission::{Admission, Reached};
+use crate::admission::{Admission, Refusal};
 use crate::check::{Fault, Request};
 use crate::counts::Counts;
 use crate::{limits::Limits, turn::Turn};
@@ -99,7 +99,7 @@ pub enum Transmit {
 /// How many there are of what the registry holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gauges {
-    /// Connections of peers.
+    /// Connections of peers, those included that are being closed.
     pub connections: usize,
     /// HTTP connections.
     pub http_connections: usize,
@@ -155,6 +155,8 @@ pub struct Registry {
     rng: ChaCha20Rng,
     time: Steady,
     connections: BTreeMap<ConnectionId, Connection>,
+    /// How many of them were let in.
+    admitted: usize,
     /// In boxes, since a tree that grows at its end is half empty.
     sessions: BTreeMap<SessionId, Box<Session>>,
     namespaces: BTreeMap<Namespace, Members>,
@@ -186,6 +188,7 @@ impl Registry {
             rng: ChaCha20Rng::from_seed(seed),
             time: Steady::default(),
             connections: BTreeMap::new(),
+            admitted: 0,
             sessions: BTreeMap::new(),
             namespaces: BTreeMap::new(),
             timers: BTreeSet::new(),
@@ -237,6 +240,7 @@ impl Registry {
             connection.closing = true;
         } else {
             connection.admitted = true;
+            self.admitted += 1;
             connection.replies.push_back(ServerMessage::Challenge {
                 versions: VERSIONS.to_vec(),
                 server: self.server,
@@ -272,21 +276,35 @@ impl Registry {
         }
     }
 
-    /// A connection is gone.
+    /// Nothing more goes over a connection: its peer is away, though its socket is still open.
+    /// [`Registry::handle_disconnect`] is to follow.
+    pub fn handle_closing(&mut self, now: Timestamp, id: ConnectionId) {
+        let now = self.time.at(now);
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        connection.closing = true;
+        connection.replies = VecDeque::new();
+        let session = connection.session.take();
+        if let Some(deadline) = connection.deadline.take() {
+            self.timers.remove(&(deadline, Timer::Connection(id)));
+        }
+        if let Some(session) = session {
+            self.detach(now, session);
+        }
+    }
+
+    /// A connection is gone, with its socket.
     pub fn handle_disconnect(&mut self, now: Timestamp, id: ConnectionId) {
+        self.handle_closing(now, id);
         let now = self.time.at(now);
         let Some(connection) = self.connections.remove(&id) else {
             return;
         };
         self.woken.remove(&id);
         if connection.admitted {
+            self.admitted -= 1;
             self.admission.disconnected(now, connection.from);
-        }
-        if let Some(deadline) = connection.deadline {
-            self.timers.remove(&(deadline, Timer::Connection(id)));
-        }
-        if let Some(session) = connection.session {
-            self.detach(now, session);
         }
     }
 
@@ -315,10 +333,10 @@ impl Registry {
         &mut self,
         now: Timestamp,
         from: Option<Address>,
-    ) -> Result<(), Reached> {
+    ) -> Result<(), Refusal> {
         let now = self.time.at(now);
         let opened = self.admission.http_opened(now, from);
-        self.noted(opened)
+        opened.map_err(|reached| self.refusal(reached))
     }
 
     /// An HTTP connection is closed, or has become a WebSocket.
@@ -333,13 +351,14 @@ impl Registry {
         now: Timestamp,
         from: Address,
         upgrade: bool,
-    ) -> Result<(), Reached> {
+    ) -> Result<(), Refusal> {
         let now = self.time.at(now);
         let requested = self.admission.request(now, from);
-        self.noted(requested)?;
-        // Those beyond `connections` hear when to come back; of these there are not too many.
-        if upgrade && self.connections.len() >= self.limits.connections + self.limits.farewells {
-            return self.noted(Err(full("farewells", "connections")));
+        requested.map_err(|reached| self.refusal(reached))?;
+        // Who is not let in hears when to come back; of these there are not too many.
+        let farewells = self.connections.len() - self.admitted;
+        if upgrade && farewells >= self.limits.farewells && !self.has_room(now, from) {
+            return Err(self.refusal(full("farewells", "connections")));
         }
         Ok(())
     }
@@ -347,13 +366,6 @@ impl Registry {
     /// A bound that the driver keeps was reached, by key.
     pub fn handle_reached(&mut self, key: &'static str) {
         self.counts.reached(key);
-    }
-
-    fn noted(&mut self, admitted: Result<(), Reached>) -> Result<(), Reached> {
-        if let Err(reached) = &admitted {
-            self.counts.reached(reached.key);
-        }
-        admitted
     }
 
     /// Does what is due.
@@ -476,8 +488,10 @@ impl Registry {
     }
 
     /// What the registry has done.
-    pub fn counts(&self) -> &Counts {
-        &self.counts
+    pub fn counts(&self) -> Counts {
+        let mut counts = self.counts.clone();
+        counts.set_reached("idle-accounts", self.admission.forgotten());
+        counts
     }
 
     /// Why no further peers should be sent here, if so: the server ends, or is at a bound.
@@ -485,7 +499,7 @@ impl Registry {
         let limits = &self.limits;
         let bounds = [
             (self.closing, "closing"),
-            (self.connections.len() >= limits.connections, "connections"),
+            (self.admitted >= limits.connections, "connections"),
             (self.sessions.len() >= limits.sessions, "sessions"),
             (
                 // The largest catalog would be refused.
@@ -526,6 +540,7 @@ impl Registry {
         }
         let session = self.sessions.get_mut(&id)?;
         if session.news.take_resync() {
+            self.counts.reached("news");
             let view = self.view(id);
             return Some(ServerMessage::Resync { view });
         }

@@ -73,24 +73,29 @@ impl Session {
         }
     }
 
-    /// Keeps a receipt for the peer; the oldest gives way where there are too many.
-    pub fn push_receipt(&mut self, receipt: Receipt, limits: &Limits) {
-        if self.receipts.len() >= limits.receipts {
+    /// Keeps a receipt for the peer; the oldest gives way where there are too many. Returns how
+    /// many are forgotten.
+    pub fn push_receipt(&mut self, receipt: Receipt, limits: &Limits) -> usize {
+        let full = self.receipts.len() >= limits.receipts;
+        if full {
             self.receipts.pop_front();
         }
         self.receipts.push_back(receipt);
+        usize::from(full)
     }
 
-    /// What was sent on a connection that is lost counts as not heard.
-    pub fn rewind(&mut self, limits: &Limits) {
+    /// What was sent on a connection that is lost counts as not heard. Returns how many receipts
+    /// are forgotten.
+    pub fn rewind(&mut self, limits: &Limits) -> usize {
         self.pings.clear();
         self.readings.clear();
         self.inbox.rewind();
-        let heard_late = self.news.rewind(limits);
+        let (heard_late, forgotten) = self.news.rewind(limits);
         let waiting = core::mem::take(&mut self.receipts);
-        for receipt in heard_late.into_iter().chain(waiting) {
-            self.push_receipt(receipt, limits);
-        }
+        let all = heard_late.into_iter().chain(waiting);
+        all.fold(forgotten, |forgotten, receipt| {
+            forgotten + self.push_receipt(receipt, limits)
+        })
     }
 }
 
@@ -185,8 +190,8 @@ impl Inbox {
     }
 
     #[cfg(test)]
-    pub fn is_empty(&self) -> bool {
-        self.signals.is_empty() && self.bytes == 0
+    pub fn holds(&self, origin: Origin) -> bool {
+        self.signals.iter().any(|waiting| waiting.origin == origin)
     }
 }
 
@@ -211,6 +216,8 @@ pub(super) struct News {
 struct Sent {
     peers: BTreeSet<PeerId>,
     receipts: Vec<Receipt>,
+    /// Receipts that are not kept, since there are too many.
+    forgotten: usize,
     resync: bool,
 }
 
@@ -268,6 +275,8 @@ impl News {
         let sent = self.current();
         if sent.receipts.len() < limits.receipts {
             sent.receipts.push(receipt);
+        } else {
+            sent.forgotten += 1;
         }
     }
 
@@ -291,18 +300,20 @@ impl News {
         &mut self.sent[last]
     }
 
-    /// What is not confirmed is to be told again; returns the receipts among it.
-    fn rewind(&mut self, limits: &Limits) -> Vec<Receipt> {
-        let mut receipts = Vec::new();
+    /// What is not confirmed is to be told again; returns the receipts among it, and how many of
+    /// them are not kept.
+    fn rewind(&mut self, limits: &Limits) -> (Vec<Receipt>, usize) {
+        let (mut receipts, mut forgotten) = (Vec::new(), 0);
         for sent in self.sent.drain(..) {
             self.resync |= sent.resync;
             self.waiting.extend(sent.peers);
             receipts.extend(sent.receipts);
+            forgotten += sent.forgotten;
         }
         if self.resync || self.waiting.len() > limits.news {
             self.lose();
         }
-        receipts
+        (receipts, forgotten)
     }
 
     /// Forgets all: the peer starts from a view of its own.

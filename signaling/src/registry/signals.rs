@@ -90,7 +90,9 @@ impl Registry {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        session.push_receipt(Receipt { id: number, status }, &self.limits);
+        let receipt = Receipt { id: number, status };
+        let forgotten = session.push_receipt(receipt, &self.limits);
+        self.counts.forgot_receipts(forgotten);
         let Some(connection) = session.connection else {
             return;
         };

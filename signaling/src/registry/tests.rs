@@ -1,6 +1,7 @@
 mod catalogs;
 mod jumps;
 mod namespaces;
+mod reached;
 mod receipts;
 
 use super::*;
@@ -342,6 +343,16 @@ impl World {
         self.settle();
     }
 
+    /// Nobody says anything more: in the end nothing is left.
+    fn end(&mut self) {
+        let connections: Vec<ConnectionId> = self.registry.connections.keys().copied().collect();
+        for connection in connections {
+            self.registry.handle_disconnect(self.now, connection);
+        }
+        self.advance(Duration::from_secs(3600));
+        assert_eq!(self.registry.gauges(), Gauges::default());
+    }
+
     fn check(&self) {
         let registry = &self.registry;
         let mut timers = 0;
@@ -370,6 +381,8 @@ impl World {
                 assert_eq!(registry.connections[&connection].session, Some(*id));
             }
         }
+        let admitted = registry.connections.values().filter(|it| it.admitted);
+        assert_eq!(registry.admitted, admitted.count());
         for (id, connection) in &registry.connections {
             timers += usize::from(connection.deadline.is_some());
             if let Some(session) = connection.session {
@@ -407,6 +420,7 @@ impl World {
         for client in self.clients.iter().filter(|client| client.joined) {
             let members = &self.registry.namespaces[&Namespace::default()];
             let id = members.session_of(&client.id()).unwrap();
+            let incarnation = self.registry.sessions[&id].incarnation;
             let shown: BTreeMap<PeerId, Option<u64>> = self
                 .registry
                 .view(id)
@@ -415,9 +429,14 @@ impl World {
                 .collect();
             assert_eq!(client.known, shown);
             for (number, to) in (0..).zip(&client.sent) {
+                let origin = session::Origin {
+                    session: id,
+                    incarnation,
+                    id: number,
+                };
                 let waits = members.session_of(to).is_some_and(|to| {
                     let receiver = &self.registry.sessions[&to];
-                    receiver.connection.is_none() && !receiver.inbox.is_empty()
+                    receiver.connection.is_none() && receiver.inbox.holds(origin)
                 });
                 assert!(
                     client.receipts.contains_key(&number) || waits,
@@ -497,13 +516,7 @@ proptest! {
         world.confirm();
         world.check_settled();
 
-        // Nobody says anything more: in the end nothing is left.
-        let connections: Vec<ConnectionId> = world.registry.connections.keys().copied().collect();
-        for connection in connections {
-            world.registry.handle_disconnect(world.now, connection);
-        }
-        world.advance(Duration::from_secs(3600));
-        prop_assert_eq!(world.registry.gauges(), Gauges::default());
+        world.end();
     }
 }
 

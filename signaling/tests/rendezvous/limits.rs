@@ -1,11 +1,13 @@
 //! Clients that send too much, or read too little.
 
-use crate::rig::{Client, Server};
+use crate::rig::{Client, PATIENCE, Server, metrics, open, open_from, open_over};
+use futures_util::StreamExt;
 use shoal_protocol::rendezvous::{
     ErrorCode, MAX_MESSAGE, PeerMessage, ReceiptStatus, ServerMessage,
 };
-use std::time::Duration;
-use tokio_tungstenite::tungstenite::Message;
+use std::{net::Ipv4Addr, time::Duration};
+use tokio::{net::TcpSocket, time::timeout};
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 #[tokio::test]
 async fn an_oversized_message_ends_its_connection_with_a_word() {
@@ -23,6 +25,71 @@ async fn an_oversized_message_ends_its_connection_with_a_word() {
     assert_eq!(code, ErrorCode::Limit);
     assert!(message.contains(&MAX_MESSAGE.to_string()), "{message}");
     assert!(one.closed().await.is_empty());
+}
+
+#[tokio::test]
+async fn who_is_turned_away_takes_a_place_until_it_closes() {
+    let server = Server::with(|config| {
+        config.limits.connections_per_address = 1;
+        config.limits.farewells = 2;
+        // These do not close by themselves.
+        config.limits.close_timeout = 2 * PATIENCE;
+    })
+    .await;
+    let (_one, _) = Client::join(&server, 1).await;
+    let mut turned_away = Vec::new();
+    for _ in 0..2 {
+        turned_away.push(open(&server).await);
+    }
+    server.settles(|gauges| gauges.connections == 3).await;
+    match open_from(&server, None).await {
+        Err(Error::Http(refusal)) => {
+            assert_eq!(refusal.status(), 503);
+            let wait = refusal.headers()["retry-after"].to_str().unwrap();
+            assert!(wait.parse::<u64>().unwrap() >= 1);
+        }
+        other => panic!("{other:?}"),
+    }
+    // Another address, for which there is room, is let in all the same.
+    let other = TcpSocket::new_v4().unwrap();
+    other.bind((Ipv4Addr::new(127, 0, 7, 2), 0).into()).unwrap();
+    let stream = other.connect(server.address).await.unwrap();
+    let mut two = Client::greeted(open_over(stream, &[]).await.unwrap(), 2)
+        .await
+        .unwrap();
+    two.send_join(None).await;
+    two.joined().await;
+    drop(turned_away);
+    server.settles(|gauges| gauges.connections == 2).await;
+    let seen = metrics(&server).await;
+    assert_eq!(seen["shoal_limits_reached_total{limit=\"farewells\"}"], 1.0);
+}
+
+#[tokio::test]
+async fn who_does_not_close_is_closed() {
+    let server = Server::with(|config| {
+        config.limits.connections = 1;
+        config.limits.close_timeout = Duration::from_millis(50);
+    })
+    .await;
+    let (_one, _) = Client::join(&server, 1).await;
+    let _silent = open(&server).await;
+    let reached = "shoal_limits_reached_total{limit=\"close-timeout-seconds\"}";
+    let closed = async { while metrics(&server).await[reached] < 1.0 {} };
+    timeout(PATIENCE, closed).await.unwrap();
+    server.settles(|gauges| gauges.connections == 1).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_says_goodbye_is_answered() {
+    let server = Server::start().await;
+    let mut socket = Client::connect(&server, 1).await.into_socket();
+    socket.close(None).await.unwrap();
+    let last = timeout(PATIENCE, socket.next()).await.unwrap();
+    assert!(matches!(last, Some(Ok(Message::Close(_)))), "{last:?}");
+    let end = timeout(PATIENCE, socket.next()).await.unwrap();
+    assert!(end.is_none(), "{end:?}");
+    server.settles(|gauges| gauges.connections == 0).await;
 }
 
 #[tokio::test]

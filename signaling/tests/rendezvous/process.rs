@@ -46,6 +46,17 @@ impl Running {
         address.parse().unwrap()
     }
 
+    /// Bytes of memory that it has, where the system says so.
+    pub fn resident(&self) -> Option<usize> {
+        let pid = self.child.id()?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kibibytes = line.trim().strip_suffix(" kB")?.parse::<usize>().ok()?;
+        Some(kibibytes * 1024)
+    }
+
     /// Ends it as a lack of memory would (SIGKILL).
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();

@@ -1,6 +1,6 @@
 //! A server on a free port and clients that speak to it.
 
-use crate::http::ask;
+use crate::http::ask_at;
 use ed25519_dalek::{Signer, SigningKey};
 use futures_util::{SinkExt, StreamExt};
 use shoal_protocol::{
@@ -29,7 +29,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle, time::timeout};
+use tokio::{io::AsyncWriteExt, net::TcpStream, sync::oneshot, task::JoinHandle, time::timeout};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{
@@ -360,6 +360,12 @@ impl Client {
             .unwrap();
     }
 
+    /// Bytes as they are, a frame or not.
+    pub async fn send_bytes(&mut self, bytes: &[u8]) {
+        let sent = timeout(PATIENCE, self.socket.get_mut().write_all(bytes));
+        sent.await.unwrap().unwrap();
+    }
+
     /// A text frame that holds no text.
     pub async fn send_invalid_text(&mut self) {
         let frame = Frame::message(vec![0xff, 0xfe], OpCode::Data(Data::Text), true);
@@ -481,6 +487,17 @@ impl Client {
         }
     }
 
+    /// The error that answers what was no message; changes of the view are skipped.
+    pub async fn answer_to_nonsense(&mut self) {
+        loop {
+            match self.receive().await {
+                ServerMessage::Peers { .. } => {}
+                ServerMessage::Error { code, .. } => return assert_eq!(code, ErrorCode::Malformed),
+                other => panic!("expected an error, got {other:?}"),
+            }
+        }
+    }
+
     pub async fn peers(&mut self) -> (Vec<PeerSummary>, Vec<PeerId>) {
         match self.receive().await {
             ServerMessage::Peers { add, drop } => (add, drop),
@@ -547,7 +564,11 @@ impl Client {
 
 /// What `/metrics` says, by name and labels.
 pub async fn metrics(server: &Server) -> BTreeMap<String, f64> {
-    let answer = ask(server, "GET", "/metrics", "").await;
+    metrics_at(server.address).await
+}
+
+pub async fn metrics_at(server: SocketAddr) -> BTreeMap<String, f64> {
+    let answer = ask_at(server, "GET", "/metrics", "").await;
     let kind = &answer.headers["content-type"];
     assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"));
     let text = String::from_utf8(answer.bytes).unwrap();

@@ -47,6 +47,7 @@ fn a_clock_that_is_set_back_keeps_nobody_longer() {
         // The accounts of those who went are forgotten.
         live(&mut world, 4);
         assert_eq!(world.registry.gauges().peers, 1);
+        world.end();
     }
 }
 
@@ -68,6 +69,7 @@ fn a_clock_that_leaps_ahead_loses_nobody_who_answers() {
     world.signal(0, 1);
     world.settle();
     assert!(world.clients[0].errors.is_empty());
+    world.end();
 }
 
 #[test]
@@ -97,6 +99,8 @@ fn limits_hold_whatever_the_clock_shows() {
     assert_eq!(refused(&mut world, 3), 4, "in two seconds two have");
     world.jump(400 * DAY);
     assert_eq!(refused(&mut world, 4), 5, "no more than the burst");
+    world.jump(-DAY);
+    world.end();
 }
 
 #[test]
@@ -118,4 +122,5 @@ fn turn_accounts_end_by_the_clock_and_are_renewed_by_time() {
     let (expiry, _) = account.username.as_ref().unwrap().split_once(':').unwrap();
     let left = expiry.parse::<u64>().unwrap() - world.now.unix_millis().0 / 1000;
     assert_eq!(left, lifetime.as_secs());
+    world.end();
 }
