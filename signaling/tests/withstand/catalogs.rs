@@ -72,7 +72,7 @@ async fn catalogs_take_little_more_memory_than_is_counted() {
     const ENTRIES: u32 = 1_600;
     let _alone = ALONE.lock().await;
     for (kind, most) in MOST {
-        let now = Clock::wall();
+        let now = Clock::start().now();
         let server = PeerId::from_public_key([5; 32]);
         let mut registry = Registry::new(server, Limits::default(), Vec::new(), [3; 32]);
         let before = live();

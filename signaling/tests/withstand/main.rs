@@ -9,6 +9,8 @@
 
 mod attacks;
 mod catalogs;
+mod clocks;
+mod frames;
 mod heap;
 #[path = "../rendezvous/http.rs"]
 #[allow(dead_code, reason = "shared with the other tests of the server")]
@@ -167,13 +169,16 @@ async fn forgive(server: &Server) {
 
 /// All gauges are at zero, but for the connection that asks, and then without it.
 async fn nothing_is_held(server: &Server) {
-    let mut left: Vec<_> = metrics(server).await.into_iter().collect();
-    left.retain(|(name, value)| {
-        is_gauge(name) && *value > f64::from(u8::from(OWN.contains(&&name[..])))
-    });
+    let mut left = metrics(server).await;
+    left.retain(|name, value| is_held(name, *value));
     assert!(left.is_empty(), "{left:?}");
     forgive(server).await;
     assert_eq!(server.state.gauges(), Default::default());
+}
+
+/// Whether it says that something is held, but for the connection that asks.
+fn is_held(name: &str, value: f64) -> bool {
+    is_gauge(name) && value > f64::from(u8::from(OWN.contains(&name)))
 }
 
 /// Whether it says how much is held.
