@@ -253,9 +253,19 @@ class Files {
     return found;
   }
 
-  /** Deletes all notes: the database is deleted because somebody wants that. */
-  async forget() {
-    await this.#folder.removeEntry(NOTES, { recursive: true }).catch(() => {});
+  /**
+   * Deletes the note of a slot, which is no longer whole; without one all notes: the database is
+   * deleted because somebody wants that.
+   *
+   * @param {string} slot
+   */
+  async forget(slot) {
+    try {
+      const folder = slot ? await this.#notes() : this.#folder;
+      await folder.removeEntry(slot || NOTES, { recursive: true });
+    } catch {
+      // There is none.
+    }
   }
 
   #notes() {

@@ -58,9 +58,9 @@ extern "C" {
     #[wasm_bindgen(method)]
     async fn notes(this: &Files) -> JsValue;
 
-    /// Deletes all notes.
+    /// Deletes the note of a slot, or, of none (`""`), all.
     #[wasm_bindgen(method)]
-    pub async fn forget(this: &Files);
+    pub async fn forget(this: &Files, slot: &str);
 
     /// Lets go of all files.
     #[wasm_bindgen(method)]

@@ -128,7 +128,7 @@ impl IndexedDb {
                     && let Some(files) = files.clone()
                 {
                     // Whoever deletes it wants what it holds to be gone.
-                    spawn_local(async move { files.forget().await });
+                    spawn_local(async move { files.forget("").await });
                 }
                 if !is_closed.replace(true) {
                     lost();
@@ -280,11 +280,12 @@ impl IndexedDb {
                 }
                 Ok(StoreAnswer::Done)
             }
-            StoreRequest::GetChunk { slot, index } => {
-                if let Some(files) = &self.files
-                    && let Some(place) = self.place(slot, index).await?
-                {
-                    return files.get(slot, place).await.map(StoreAnswer::Chunk);
+            StoreRequest::GetChunk { slot, index } => match self.place(slot, index).await? {
+                Some(place) => {
+                    // It may be there all the same.
+                    let no_files = || StoreError::Failed("its files cannot be opened".into());
+                    let files = self.files.as_ref().ok_or_else(no_files)?;
+                    files.get(slot, place).await.map(StoreAnswer::Chunk)
                 }
                 self.in_database(namespace, &request).await
             }
@@ -434,14 +435,17 @@ impl IndexedDb {
         }
     }
 
-    /// Lets go of the bytes whose places are no longer noted.
+    /// Lets go of the bytes whose places are no longer noted, and of the note on what lost some.
     async fn forget(&self, request: &StoreRequest, dropped: Vec<Slot>) {
-        if let StoreRequest::DropChunk { slot, index } = request
-            && let Some(places) = self.places.borrow().get(slot)
-            && let Some(place) = places.borrow_mut().remove(index)
-            && let Some(files) = &self.files
-        {
-            files.release(*slot, place);
+        if let StoreRequest::DropChunk { slot, index } = request {
+            let places = self.places.borrow().get(slot).cloned();
+            let place = places.and_then(|places| places.borrow_mut().remove(index));
+            if let Some(files) = &self.files {
+                if let Some(place) = place {
+                    files.release(*slot, place);
+                }
+                files.forget(&slot.to_string()).await;
+            }
         }
         for slot in dropped {
             self.places.borrow_mut().remove(&slot);
