@@ -75,6 +75,8 @@ export class EngineRoom {
   #fetches = new Map();
   #isOver = false;
   #isTemporary = Promise.resolve(false);
+  /** What could not be read and is to be told, besides what the engine tells. @type {string[]} */
+  #unread = [];
   #release = () => {};
   #toPage;
   #load;
@@ -149,11 +151,19 @@ export class EngineRoom {
   async #open(store) {
     const [Engine, files] = await Promise.all([this.#load(), openFiles(store)]);
     // Nothing here may throw: it would unwind the engine's own frames.
-    const engine = await Engine.open({ store, files, quota }, {
+    const host = {
       toClient: (/** @type {number} */ number, /** @type {any} */ message, /** @type {Transferable[]} */ transfer) => this.#answer(number, message, transfer),
       toBroker: (/** @type {any} */ message) => this.#toPage({ type: 'broker', message }),
       superseded: () => this.#toPage({ type: 'superseded' }),
       lost: () => this.#toPage({ type: 'lost' }),
+    };
+    const engine = await Engine.open({ store, files, quota }, host).catch(async (error) => {
+      if (!error.format) throw error;
+      // It is left as it is, for the version that made it, with its files: databases have no other
+      // way to be put aside, for want of new names.
+      const beside = `${store}~${error.format}`;
+      this.#unread.push('store');
+      return Engine.open({ store: beside, files: await openFiles(beside), quota }, host);
     });
     this.#engine = engine;
     clearBlobs();
@@ -255,7 +265,14 @@ export class EngineRoom {
       const engine = await this.#opened?.catch(() => undefined);
       if (!engine) return;
       try {
-        const ok = { ...await engine.attach(number, options), isTemporary: await this.#isTemporary };
+        const { storageLimit, damaged = [], ...attached } = await engine.attach(number, options);
+        const isTemporary = await this.#isTemporary;
+        const others = [...this.#clients.values()].filter(({ network }) => network === client.network);
+        client.limits ??= others.find(({ limits }) => limits)?.limits;
+        const ok = {
+          ...attached, isTemporary, damaged: [...this.#unread.splice(0), ...damaged],
+          options: { ...storageLimit && { storageLimit }, ...client.limits },
+        };
         client.isAttached = true;
         if (!this.#isOver) client.post({ id, ok });
       } catch (error) {

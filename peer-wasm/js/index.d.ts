@@ -175,7 +175,9 @@ export interface OpenOptions extends Limits {
   /**
    * Name of the database. Default `'shoal'`. All tabs of the site that use it share one
    * engine, one identity and one store. `false`: in memory only, and an identity of its own
-   * that ends with the peer, as it always is on plain-HTTP origins other than localhost.
+   * that ends with the peer, as it always is on plain-HTTP origins other than localhost. One
+   * that a newer version of Shoal made is left as it is: an empty one beside it is used, and
+   * `error` says so.
    */
   store?: string | false;
   /**

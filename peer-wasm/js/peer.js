@@ -433,9 +433,12 @@ function closed() {
   return new ShoalError('closed', 'The peer is closed.');
 }
 
-/** @param {string} key */
-function damage(key) {
-  return new ShoalError('store-failed', `The record of ${key} in the store is damaged, and was dropped. Fetch or publish the content again; all others are held.`);
+/** @param {string} what a key, or what else could not be read */
+function damage(what) {
+  let text = `The record of ${what} in the store is damaged, and was dropped. Fetch or publish the content again; all others are held.`;
+  if (what === 'store') text = 'The store was made by a newer version of Shoal, or not by Shoal. It is left as it is, and one beside it is used until there is a version that can read it: reload the page.';
+  if (what === 'identity') text = 'The identity in the store cannot be read. It is kept there, and the peer has another; all contents are held.';
+  return new ShoalError('store-failed', text);
 }
 
 /** @param {number} recovered */

@@ -8,12 +8,12 @@ use crate::{
     driver::{Driver, Outward, Shared},
     errors::{invalid, of_store, with_code},
     identity::{Identity, random},
-    store::Store,
+    store::{FORMAT, Store, foreign},
 };
 use js_sys::{Array, Object, Promise, Reflect, Uint8Array};
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
-use shoal_peer_core::io::{Answer, CallId, Code, Command, Error, Event, Input};
+use shoal_peer_core::io::{Answer, CallId, Code, Command, Error, Event, Input, StoreError};
 use shoal_protocol::{id::LinkId, namespace::Namespace, sorted::SortedMap};
 use std::{
     cell::{Cell, RefCell},
@@ -122,7 +122,8 @@ enum Caller {
 impl Engine {
     /// Opens the store, which takes it from any other engine, and loads the identity or
     /// makes one. With `files` (`js/files.js`) the bytes of chunks go there; `quota` tells what
-    /// the browser gives to the site, in bytes. Rejects with an `Error` that has a `code`.
+    /// the browser gives to the site, in bytes. Rejects with an `Error` that has a `code`, and a
+    /// `format` if the store has one that is not known here: that which is.
     pub async fn open(
         #[wasm_bindgen(
             unchecked_param_type = "{ store: string | false, files?: object, quota?: () => Promise<number | undefined> }"
@@ -144,22 +145,21 @@ impl Engine {
                     let _ = outside.lost();
                 };
                 let opened = Store::open(&name, files, now, lost).await;
-                opened.map_err(|e| of_store(&e))?
+                opened.map_err(|e| not_opened(&e))?
             }
             None if name.is_falsy() => Store::memory(),
             None => {
                 return Err(with_code("invalid-argument", "`store` is not a name"));
             }
         };
-        let identity = match store.identity().await.map_err(|e| of_store(&e))? {
-            Some(stored) => Identity::from_stored(&stored).ok_or_else(|| {
-                with_code("store-failed", "the identity in the store cannot be used")
-            })?,
+        let stored = store.identity().await.map_err(|e| of_store(&e))?;
+        let identity = match stored.as_ref().and_then(Identity::from_stored) {
+            Some(identity) => identity,
             None => {
                 let made = Identity::generate().await;
                 let made = made.ok_or_else(|| unsupported("this browser has no randomness"))?;
-                if let Some(stored) = made.to_stored() {
-                    let put = store.put_identity(&stored).await;
+                if let Some(made) = made.to_stored() {
+                    let put = store.put_identity(&made, stored.as_ref()).await;
                     put.map_err(|e| of_store(&e))?;
                 }
                 made
@@ -198,10 +198,11 @@ impl Engine {
     }
 
     /// Gives a client a node. Resolves when the node runs, online or not; `damaged` names what
-    /// could not be read when the store was opened, once; `recovered` counts the contents that
-    /// were taken up from files, if the browser had lost the database.
+    /// could not be read when the store was opened, once: keys, or `identity`, for which there is
+    /// another then; `recovered` counts the contents that were taken up from files, if the browser
+    /// had lost the database; `storageLimit` is what the store may hold, if somebody has chosen.
     #[wasm_bindgen(
-        unchecked_return_type = "Promise<{ id: string, namespace: string, state: string, damaged: string[], recovered?: number }>"
+        unchecked_return_type = "Promise<{ id: string, namespace: string, state: string, damaged: string[], recovered?: number, storageLimit?: number }>"
     )]
     pub fn attach(
         &self,
@@ -556,6 +557,17 @@ impl Inner {
         }
         self.shared.budget.close().await;
     }
+}
+
+/// An error of a store that could not be opened, with the format it should have had if it has
+/// another: the host may open one beside it.
+fn not_opened(error: &StoreError) -> JsValue {
+    let told = of_store(error);
+    if *error == foreign() {
+        // Setting a property of a fresh object cannot fail.
+        let _ = Reflect::set(&told, &"format".into(), &FORMAT.into());
+    }
+    told
 }
 
 fn to_js(value: &impl Serialize) -> Result<JsValue, serde_wasm_bindgen::Error> {

@@ -1,4 +1,5 @@
-// What the store may hold: the cap, pins, clearing, a full disk, and what was damaged there.
+// What the store may hold: the cap, pins, clearing, a full disk, and what was damaged there or
+// cannot be read.
 
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
@@ -144,6 +145,73 @@ for (const name of BROWSERS) {
     assert.equal(await fetcher.sha256(keys[0]), await publisher.sha256(keys[0]));
     assert.deepEqual((await heldKeys(fetcher)).sort(), [...keys].sort());
   });
+}
+
+for (const name of BROWSERS) {
+  test(`${name}: a store that a newer version made is left as it is, and one beside it is used`, async (t) => {
+    const { server, browser, publisher, keys: [key] } = await scene(name, t, [2]);
+    const made = await openPeer(browser, site, server, { until: t });
+    const { tab } = made;
+    await made.fetch(key);
+    const close = () => tab.evaluate(() => window.shoal.peer.close());
+    await close();
+    const before = await tab.evaluate(dump, 4);
+    // Both times it is told; the second time what the first one fetched is there.
+    let peer;
+    for (const holds of [0, 1]) {
+      const { id } = peer ?? {};
+      peer = await attachPeer(tab, server);
+      await tab.waitFor(() => window.shoal.events.some(({ type }) => type === 'error'));
+      const [{ code, message }] = await peer.events('error');
+      assert.equal(code, 'store-failed');
+      assert.match(message, /newer version/);
+      assert.notEqual(peer.id, made.id);
+      assert.equal(peer.id, id ?? peer.id);
+      assert.equal((await peer.contents()).length, holds);
+      await peer.fetch(key);
+      assert.equal(await peer.sha256(key), await publisher.sha256(key));
+      await close();
+    }
+    assert.ok(before === await tab.evaluate(dump), 'not a row of it is another');
+    // The version that made it finds it, and its files.
+    await tab.evaluate(dump, 3);
+    peer = await attachPeer(tab, server, { rendezvous: null });
+    assert.equal(peer.id, made.id);
+    assert.equal(await peer.sha256(key), await publisher.sha256(key));
+    assert.deepEqual(await peer.events('error'), []);
+    tab.assertClean();
+  });
+
+  test(`${name}: an identity that cannot be read is told, and the peer has another`, async (t) => {
+    const { server, publisher: made, keys } = await scene(name, t, [1]);
+    await made.tab.evaluate(() => window.shoal.peer.close());
+    await made.tab.evaluate(dump, 3, 'identity');
+    const peer = await attachPeer(made.tab, server);
+    await made.tab.waitFor(() => window.shoal.events.some(({ type }) => type === 'error'));
+    const [{ code, message }] = await peer.events('error');
+    assert.equal(code, 'store-failed');
+    assert.match(message, /identity/);
+    assert.notEqual(peer.id, made.id);
+    assert.deepEqual(await heldKeys(peer), keys);
+  });
+}
+
+/** In the page: what is in the database, once it has this format, and of a store nothing readable. */
+async function dump(format, damaged) {
+  const finished = (request) => new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+  const database = await finished(indexedDB.open('shoal'));
+  const transaction = database.transaction([...database.objectStoreNames], 'readwrite');
+  if (format) transaction.objectStore('meta').put(format, 'format');
+  if (damaged) transaction.objectStore(damaged).put({}, 'self');
+  const rows = await Promise.all([...database.objectStoreNames].map(async (name) => {
+    const store = transaction.objectStore(name);
+    return [name, await finished(store.getAllKeys()), await finished(store.getAll())];
+  }));
+  database.close();
+  return JSON.stringify(rows);
 }
 
 /** In the page: damages the record of one content, the file of another, the proof of a third. */

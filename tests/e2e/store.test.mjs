@@ -444,7 +444,7 @@ for (const [name, place] of BROWSERS.flatMap((name) => PLACES.map((place) => [na
     tab.assertClean();
   });
 
-  test(`${name}, ${place}: a store that cannot be read is named, not touched`, async (t) => {
+  test(`${name}, ${place}: a store that cannot be read is named, with the format that could, and not touched`, async (t) => {
     const tab = await openPage(name, t);
     const seen = await run(tab, place, async () => {
       const attempt = (store) => globalThis.open(store).then(() => 'opened', ({ code, message, format }) => ({ code, message, format }));
@@ -458,12 +458,33 @@ for (const [name, place] of BROWSERS.flatMap((name) => PLACES.map((place) => [na
       ));
       const before = await dump();
       (await globalThis.finished(indexedDB.open('foreign', 3))).close();
-      await attempt('foreign');
-      await (await globalThis.open('key')).close();
-      await globalThis.raw('key', ['identity'], (identity) => { identity.put({}, 'self'); });
-      await attempt('key');
-      await attempt(5);
-      return codes;
+      const errors = [];
+      for (const store of ['newer', 'format', 'foreign', 5]) errors.push(await attempt(store));
+      return { errors, isSame: before === await dump() };
+    });
+    assert.deepEqual(seen.errors.map(({ code, format }) => [code, format]), [
+      ['store-failed', 3], ['store-failed', 3], ['store-failed', 3], ['invalid-argument', undefined],
+    ]);
+    for (const { message } of seen.errors.slice(0, 3)) assert.match(message, /newer version/);
+    assert.ok(seen.isSame);
+    tab.assertClean();
+  });
+
+  test(`${name}, ${place}: an identity that cannot be read is put beside another, and the contents stay`, async (t) => {
+    const tab = await openPage(name, t);
+    const seen = await run(tab, place, async () => {
+      const made = await globalThis.open(NAME);
+      await made.call('publish', { data: globalThis.bytes(10) });
+      await made.close();
+      await globalThis.raw(NAME, ['identity'], (identity) => { identity.put({ of: 'another time' }, 'self'); });
+      const runs = [];
+      for (let run = 0; run < 2; run += 1) {
+        const opened = await globalThis.open(NAME);
+        runs.push([opened.peer, opened.damaged, (await opened.call('contents', {})).length]);
+        await opened.close();
+      }
+      const unread = await globalThis.raw(NAME, ['identity'], (identity) => globalThis.finished(identity.get('unread')));
+      return { before: made.peer, runs, unread };
     });
     const [[peer]] = seen.runs;
     assert.notEqual(peer, seen.before);

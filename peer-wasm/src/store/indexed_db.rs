@@ -11,8 +11,8 @@
 use super::{
     files::{Files, Place},
     layout::{
-        CHUNKS, CONTENTS, EPOCH_KEY, FORMAT, IDENTITY, META, PLACES, PROOFS, SELF_KEY, STORES, key,
-        newer, number, places, put_place, records, stored,
+        CHUNKS, CONTENTS, EPOCH_KEY, FORMAT, IDENTITY, META, PLACES, PROOFS, SELF_KEY, STORES,
+        UNREAD_KEY, foreign, key, number, places, put_place, records, stored,
     },
     notes::{Notes, changed},
     opening::{claim_epoch, drop_orphans, take_over},
@@ -99,22 +99,20 @@ impl IndexedDb {
         request.on_upgrade_needed(|event| {
             // What fails here fails the opening.
             if let Ok(database) = event.database() {
-                let old = database.store_names();
-                for store in STORES
-                    .iter()
-                    .filter(|store| !old.iter().any(|old| old == *store))
-                {
+                for store in missing(&database) {
                     let _ = database.create_object_store(store, ObjectStoreParams::new());
                 }
             }
         });
-        let database: IdbDatabase = match request.await {
-            Ok(database) => database.into(),
+        let database = match request.await {
+            Ok(database) => database,
             Err(idb::Error::DomException(error)) if error.name() == "VersionError" => {
-                return Err(newer());
+                return Err(foreign());
             }
             Err(error) => return Err(from_idb(error)),
         };
+        let is_foreign = missing(&database).next().is_some();
+        let database: IdbDatabase = database.into();
         let is_closed = Rc::new(Cell::new(false));
         // Somebody deletes the database or wants a newer version of it; or the browser has
         // closed it, as when a person clears the data of the site.
@@ -151,6 +149,9 @@ impl IndexedDb {
             waiting: RefCell::default(),
             is_noting: Cell::new(false),
         };
+        if is_foreign {
+            return Err(foreign());
+        }
         store.epoch = store.take_over(now).await?;
         store.drop_orphans().await?;
         Ok(store)
@@ -224,15 +225,20 @@ impl IndexedDb {
         t.get(IDENTITY, key(SELF_KEY)).await
     }
 
-    /// Keeps the identity.
-    pub async fn put_identity(&self, identity: &JsValue) -> Result<()> {
+    /// Keeps the identity; one before, that could not be read, beside it.
+    pub async fn put_identity(&self, identity: &JsValue, unread: Option<&JsValue>) -> Result<()> {
         let write = self.begin_write(&[META, IDENTITY])?;
-        let done = write.transaction().put(IDENTITY, &key(SELF_KEY), identity);
+        let t = write.transaction();
+        let mut done = t.put(IDENTITY, &key(SELF_KEY), identity);
+        if let Some(unread) = unread {
+            self.damaged.borrow_mut().push(IDENTITY.into());
+            done = done.and(t.put(IDENTITY, &key(UNREAD_KEY), unread));
+        }
         write.end(done).await
     }
 
     /// The keys of records that could not be read when the store was opened. They were taken
-    /// out, with what nothing else names.
+    /// out, with what nothing else names. And `identity`, if that was one.
     pub fn take_damaged(&self) -> Vec<String> {
         self.damaged.take()
     }
@@ -287,8 +293,8 @@ impl IndexedDb {
                     let files = self.files.as_ref().ok_or_else(no_files)?;
                     files.get(slot, place).await.map(StoreAnswer::Chunk)
                 }
-                self.in_database(namespace, &request).await
-            }
+                None => self.in_database(namespace, &request).await,
+            },
             request => self.in_database(namespace, &request).await,
         }
     }
@@ -483,6 +489,13 @@ impl IndexedDb {
             files.close();
         }
     }
+}
+
+/// The object stores that a database lacks.
+fn missing(database: &idb::Database) -> impl Iterator<Item = &'static str> {
+    let names = database.store_names();
+    let lacks = move |store: &&str| !names.iter().any(|name| name == store);
+    STORES.into_iter().filter(lacks)
 }
 
 impl Drop for IndexedDb {

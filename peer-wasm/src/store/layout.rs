@@ -42,8 +42,9 @@ pub const STORES: [&str; 6] = [META, IDENTITY, CONTENTS, PROOFS, CHUNKS, PLACES]
 pub const FORMAT_KEY: &str = "format";
 pub const EPOCH_KEY: &str = "epoch";
 pub const CLAIMED_KEY: &str = "claimed";
-/// Key in `identity`.
+/// Keys in `identity`: the peer's own, and one before that could not be read.
 pub const SELF_KEY: &str = "self";
+pub const UNREAD_KEY: &str = "unread";
 
 /// What is kept of a content. Which chunks are held is not: they are there, or not.
 #[derive(Serialize, Deserialize)]
@@ -77,9 +78,9 @@ impl TryFrom<Object> for Record {
     }
 }
 
-/// A layout that this version does not know.
-pub fn newer() -> StoreError {
-    StoreError::Failed("it was made by a newer version of Shoal; reload the page".into())
+/// A layout that this version does not know. What has it is left as it is.
+pub fn foreign() -> StoreError {
+    StoreError::Failed("it was made by a newer version of Shoal, or not by Shoal".into())
 }
 
 /// The key of a record, a proof, or what is there once.

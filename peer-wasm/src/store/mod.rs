@@ -13,6 +13,7 @@ mod transaction;
 
 pub use files::Files;
 use indexed_db::{Held, IndexedDb};
+pub use layout::{FORMAT, foreign};
 use shoal_peer_core::{
     MemoryStore,
     io::{StoreAnswer, StoreError, StoreRequest},
@@ -66,10 +67,14 @@ impl Store {
         }
     }
 
-    /// Keeps the identity.
-    pub async fn put_identity(&self, identity: &JsValue) -> Result<(), StoreError> {
+    /// Keeps the identity, and beside it one that could not be read.
+    pub async fn put_identity(
+        &self,
+        identity: &JsValue,
+        unread: Option<&JsValue>,
+    ) -> Result<(), StoreError> {
         match self {
-            Self::IndexedDb(database) => database.put_identity(identity).await,
+            Self::IndexedDb(database) => database.put_identity(identity, unread).await,
             Self::Memory(..) => Ok(()),
         }
     }
@@ -86,7 +91,8 @@ impl Store {
         }
     }
 
-    /// The keys of records that could not be read when the store was opened, once.
+    /// The keys of records that could not be read when the store was opened, and `identity` if
+    /// that could not, once.
     pub fn take_damaged(&self) -> Vec<String> {
         match self {
             Self::IndexedDb(database) => database.take_damaged(),

@@ -3,7 +3,7 @@
 use super::{
     layout::{
         CHUNKS, CLAIMED_KEY, CONTENTS, EPOCH_KEY, FORMAT, FORMAT_KEY, META, PLACES, PROOFS, Record,
-        newer, number, records, whole,
+        foreign, number, records, whole,
     },
     notes::take_up,
     transaction::{Result, Transaction, from_idb},
@@ -23,7 +23,7 @@ pub async fn take_over(
     notes: Vec<[JsValue; 4]>,
 ) -> Result<(u64, Option<u32>)> {
     if number(t, FORMAT_KEY).await? > Some(u64::from(FORMAT)) {
-        return Err(newer());
+        return Err(foreign());
     }
     t.put(META, &FORMAT_KEY.into(), &FORMAT.into())?;
     let before = number(t, EPOCH_KEY).await?;
