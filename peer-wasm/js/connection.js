@@ -2,7 +2,8 @@
  * A client of the engine: carries the calls of one `Peer` to whichever engine there is.
  *
  * Engines come and go (a tab is closed, a trap); a connection stays. When it gets a port
- * to another engine it attaches again and repeats what still runs. All calls can be
+ * to another engine it attaches again and repeats what still runs, with the limits that hold by
+ * then, whichever tab chose them: the engine tells (`options`). All calls can be
  * repeated but a publication, which may have been half read: that one is rejected.
  */
 
@@ -247,6 +248,7 @@ export class Connection {
     this.silence = 0;
     if (typeof message?.event === 'string') {
       if (message.event === 'publishing') this.#publishing.get(message.call)?.(message.progress);
+      else if (message.event === 'options') this.setOptions(message.options);
       else this.#events.event(message);
       return;
     }
@@ -260,6 +262,7 @@ export class Connection {
       this.#events.refused(fromPlain(error));
     } else if (!this.isAttached) {
       this.isAttached = true;
+      this.setOptions(ok.options);
       for (const call of this.#calls.values()) this.#send(call);
       this.#events.attached(ok);
     }

@@ -36,6 +36,8 @@ class Client {
   isAttached = false;
   /** Names the rendezvous and namespace it is in. */
   network = '';
+  /** Limits of its traffic that somebody chose since. @type {any} */
+  limits;
   /** Ends waiting for the lock of its tab. */
   gone = new AbortController();
 
@@ -245,6 +247,7 @@ export class EngineRoom {
     else if (!client.isAttached) client.post({ id, error: { code: 'closed', message: `\`${call}\` was called before \`attach\`` } });
     else {
       if (call === 'fetch') this.#noteFetch(number, id, args);
+      if (call === 'limit' || call === 'limitStorage') this.#share(args, call === 'limit' ? client.network : undefined);
       if (call === 'stopFetch' && args?.isOwn) this.#stopUnlessWanted(number, id, this.#fetchOf(number, args.key), false);
       else this.#enter((engine) => engine.call(number, id, call, args));
     }
@@ -282,6 +285,21 @@ export class EngineRoom {
         client.post({ id, error: toPlain(error) });
       }
     })();
+  }
+
+  /**
+   * Tells all tabs of limits that one of them chose, for when one starts the next engine. Those of
+   * traffic are of a network.
+   *
+   * @param {any} options
+   * @param {string} [network]
+   */
+  #share(options, network) {
+    for (const client of this.#clients.values()) {
+      if (network && client.network !== network) continue;
+      if (network) client.limits = options;
+      client.post({ event: 'options', options });
+    }
   }
 
   /**

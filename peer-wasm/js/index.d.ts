@@ -187,7 +187,7 @@ export interface OpenOptions extends Limits {
    * pinned, being fetched (paused or not), or was used in the last half minute, and nothing
    * goes for what would not fit as a whole. Where nothing may go, fetches wait and
    * publications are rejected with `quota`. Of all who share the store the first to say a
-   * limit is heard; `storage.setLimit()` changes it.
+   * limit is heard, until the last of them is closed; `storage.setLimit()` changes it.
    *
    * Default: half of the site's quota, as the browser states it, and no less than is held;
    * the other half is for the site itself and for what a database needs besides its
@@ -280,8 +280,8 @@ export interface PeerStorage extends EventTarget {
   /** Whether the browser keeps it also when the disk is full. Asks nobody. */
   persisted(): Promise<boolean>;
   /**
-   * Replaces `storageLimit`; without a number the default holds again. What is over it goes,
-   * as far as it may.
+   * Replaces `storageLimit`, of all tabs, until the last of them is closed; without a number the
+   * default holds again. What is over it goes, as far as it may.
    */
   setLimit(limit?: number): Promise<void>;
   /**
@@ -459,7 +459,7 @@ export class Peer extends EventTarget {
   pin(key: Key): Promise<void>;
   /** Lets a content go when room is needed and others were used since. */
   unpin(key: Key): Promise<void>;
-  /** Replaces the limits it was opened with; what is left out has none. */
+  /** Replaces the limits it was opened with, in all tabs of the namespace; what is left out has none. */
   setLimits(limits: Limits): Promise<void>;
   /**
    * Gives contents addresses (`url`) for `<img>`, `<video>`, `fetch` and downloads, which a

@@ -139,6 +139,11 @@ impl Budget {
         }
     }
 
+    /// The limit that somebody chose.
+    pub fn chosen(&self) -> Option<u64> {
+        self.chosen.get()
+    }
+
     /// Deletes what is neither pinned nor in use.
     pub async fn clear(&self) {
         let going = self.space.borrow_mut().clear(&self.in_use());

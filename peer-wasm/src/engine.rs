@@ -296,6 +296,9 @@ impl Inner {
         if let Some(recovered) = self.shared.budget.store.take_recovered() {
             Reflect::set(&attached, &"recovered".into(), &recovered.into())?;
         }
+        if let Some(limit) = self.shared.budget.chosen() {
+            Reflect::set(&attached, &"storageLimit".into(), &(limit as f64).into())?;
+        }
         let state = serde_wasm_bindgen::to_value(&network.driver.state())?;
         let namespace = network.namespace.as_str();
         Reflect::set(&attached, &"namespace".into(), &namespace.into())?;

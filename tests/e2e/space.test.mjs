@@ -104,6 +104,46 @@ for (const name of BROWSERS) {
     fetcher.tab.assertClean();
   });
 
+  test(`${name}: a limit that one tab chose holds when the engine moves, also to a tab opened since`, async (t) => {
+    const { server, browser, publisher, keys } = await scene(name, t, [3, 3]);
+    const options = { storageLimit: 4 * MIB };
+    const first = await openPeer(browser, site, server, { until: t, options });
+    const second = await openPeer(browser, site, server, { until: t, options, beside: first });
+    await first.tab.evaluate((limit) => window.shoal.peer.storage.setLimit(limit), 8 * MIB);
+    for (const key of keys) await first.fetch(key);
+    const seen = async (peer) => {
+      const { held, limit } = await estimate(peer);
+      return [held, limit];
+    };
+    await first.tab.close();
+    assert.deepEqual(await seen(second), [6 * MIB, 8 * MIB]);
+    const third = await openPeer(browser, site, server, { until: t, options, beside: second });
+    await second.tab.close();
+    assert.deepEqual(await seen(third), [6 * MIB, 8 * MIB]);
+    assert.equal(await third.sha256(keys[0]), await publisher.sha256(keys[0]));
+    third.tab.assertClean();
+  });
+
+  test(`${name}: what is being read stays when all is cleared, and goes when it is read`, async (t) => {
+    const { server, browser, keys } = await scene(name, t, [3, 3]);
+    const fetcher = await openPeer(browser, site, server, { until: t });
+    for (const key of keys) await fetcher.fetch(key);
+    const seen = await fetcher.tab.evaluate(async (key) => {
+      const { peer } = window.shoal;
+      const left = async () => {
+        await peer.storage.clear();
+        return (await peer.contents()).map(({ key }) => key);
+      };
+      const reader = (await peer.fetch(key)).stream().getReader();
+      let { value: { length } } = await reader.read();
+      const reading = await left();
+      for (let part = await reader.read(); !part.done; part = await reader.read()) length += part.value.length;
+      return { reading, length, read: await left() };
+    }, keys[0]);
+    assert.deepEqual(seen, { reading: [keys[0]], length: 3 * MIB, read: [] });
+    fetcher.tab.assertClean();
+  });
+
   test(`${name}: storage is estimated, and kept if the browser agrees`, async (t) => {
     const { publisher, server, browser } = await scene(name, t, [1]);
     const seen = await estimate(publisher);

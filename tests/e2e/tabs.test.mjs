@@ -80,6 +80,42 @@ for (const name of BROWSERS) {
     guest.assertClean();
   });
 
+  test(`${name}: limits that one tab chose hold with the engine of another`, async (t) => {
+    const host = await openTab(t);
+    const guest = await openTab(t, host);
+    const late = await openFacade(browsers[name], site, { beside: host, until: t });
+    const elsewhere = await openFacade(browsers[name], site, { beside: host, until: t });
+    await elsewhere.evaluate(() => open({ namespace: 'elsewhere', uploadLimit: 4e6 }));
+    await host.evaluate(async () => {
+      await peer.storage.setLimit(5e9);
+      await peer.setLimits({ uploadLimit: 3e6 });
+    });
+    await late.evaluate(() => open({ storageLimit: 1e9, uploadLimit: 9e6 }));
+    const before = await engines(guest);
+    await host.close();
+    const attached = await guest.waitFor((before) => {
+      const made = calls.filter(({ call, engine }) => call === 'attach' && !before.includes(engine));
+      return made.length >= 3 && made.map(({ args }) => [args.namespace, args.storageLimit, args.uploadLimit]);
+    }, { args: [before] });
+    assert.deepEqual(attached.sort(), [['elsewhere', 5e9, 4e6], ['public', 5e9, 3e6], ['public', 5e9, 3e6]]);
+    for (const tab of [guest, late, elsewhere]) tab.assertClean();
+  });
+
+  test(`${name}: what is read is held by each engine, however many crash`, async (t) => {
+    const tab = await openTab(t);
+    await tab.evaluate(async () => {
+      order({ do: 'hold', key: 'k600000', chunks: 3 });
+      globalThis.reader = (await peer.fetch('k600000')).stream().getReader();
+      await reader.read();
+    });
+    for (let crash = 0; crash < 4; crash += 1) {
+      const before = await engines(tab);
+      await tab.evaluate(() => order({ do: 'trap' }));
+      await askedAnother(tab, 'hold', before);
+    }
+    tab.assertClean({ except: TRAP });
+  });
+
   for (const [how, order] of [['traps', 'trap'], ['vanishes', 'vanish'], ['hangs', 'hang']]) {
     test(`${name}: an engine that ${how} is reported and started again, in every tab`, async (t) => {
       const host = await openTab(t);

@@ -41,6 +41,7 @@ export class Engine {
   #held = new Map();
   #reads = [];
   #isOpen = true;
+  #limit;
 
   constructor(store, host) {
     this.store = store;
@@ -64,7 +65,8 @@ export class Engine {
   async attach(client, options) {
     this.#note(client, 0, 'attach', { ...options, store: this.store });
     this.#clients.add(client);
-    return { id: this.peer, namespace: options.namespace, state: 'online' };
+    this.#limit ??= options.storageLimit;
+    return { id: this.peer, namespace: options.namespace, state: 'online', storageLimit: this.#limit };
   }
 
   detach(client) {
@@ -97,6 +99,11 @@ export class Engine {
     } else if (call === 'read') {
       this.#reads.push({ ...args, ok });
       this.#answerReads();
+    } else if (call === 'limitStorage') {
+      this.#limit = args.storageLimit;
+      ok({});
+    } else if (call === 'hold') {
+      // Until it is taken back.
     } else if (call === 'catalog') {
       // As the real one: of a peer nobody knows nothing is known.
       if (/^12D3KooW/.test(args.peer)) ok([]);
