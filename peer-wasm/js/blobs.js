@@ -25,11 +25,11 @@ export async function onDisk(stream, type) {
   let hasFile = false;
   try {
     // Taken before there is a file, so that no file of a page that lives is without.
-    await new Promise((taken) => {
+    await new Promise((taken, refused) => {
       navigator.locks.request(lockOf(name), () => {
         taken(undefined);
         return new Promise(() => {});
-      });
+      }).catch(refused); // As pages of opaque origins are.
     });
     const file = await (await openFolder()).getFileHandle(name, { create: true });
     const writable = await file.createWritable();
