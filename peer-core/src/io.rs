@@ -481,6 +481,11 @@ pub enum Command {
         /// The content.
         key: ContentKey,
     },
+    /// Has a content stay while it is looked at, until this is taken back. Not answered.
+    Hold {
+        /// The content.
+        key: ContentKey,
+    },
     /// Lists what is held. Answered `Contents`.
     Contents,
     /// Stops sharing a content and deletes it. Answered `Done`.

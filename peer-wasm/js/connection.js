@@ -112,7 +112,8 @@ export class Connection {
     this.isAttached = false;
     for (const call of this.#calls.values()) {
       if (!call.hasBegun || call.isAnswered) continue;
-      if (crash) call.crashes += 1;
+      // One that is never answered is no reason.
+      if (crash && call.name !== 'hold') call.crashes += 1;
       const isHopeless = call.crashes >= CRASHES;
       if (call.name !== 'publish' && !isHopeless) continue;
       this.#calls.delete(call.id);

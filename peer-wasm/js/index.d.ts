@@ -184,8 +184,8 @@ export interface OpenOptions extends Limits {
    * Most bytes of contents that the store may hold, those of all namespaces together. When
    * more is needed the contents go that were used least recently (read here, served,
    * fetched or published), whether their namespaces are open or not. Never goes what is
-   * pinned, being fetched (paused or not), or was used in the last half minute, and nothing
-   * goes for what would not fit as a whole. Where nothing may go, fetches wait and
+   * pinned, being fetched (paused or not) or read from a stream, or was used in the last half
+   * minute, and nothing goes for what would not fit as a whole. Where nothing may go, fetches wait and
    * publications are rejected with `quota`. Of all who share the store the first to say a
    * limit is heard, until the last of them is closed; `storage.setLimit()` changes it.
    *
@@ -286,7 +286,8 @@ export interface PeerStorage extends EventTarget {
   setLimit(limit?: number): Promise<void>;
   /**
    * Removes all contents, of all namespaces, that are neither pinned nor in use: being
-   * fetched, read, or sent to a peer.
+   * fetched, read (a stream that was begun, and neither read to its end nor cancelled, reads),
+   * or sent to a peer.
    */
   clear(): Promise<void>;
   addEventListener<T extends keyof PeerStorageEvents>(type: T, listener: (this: PeerStorage, event: PeerStorageEvents[T]) => void, options?: boolean | AddEventListenerOptions): void;

@@ -337,6 +337,7 @@ export class Peer extends EventTarget {
     /** @type {import('./transfer.js').Engine} */
     const engine = {
       read: (index, signal) => this.#connection.call('read', { key, index }, { signal }),
+      hold: (signal) => { this.#connection.call('hold', { key }, { signal }).catch(() => {}); },
       setPaused: (paused) => {
         terms.paused = paused;
         return this.#connection.call(paused ? 'pause' : 'resume', { key });

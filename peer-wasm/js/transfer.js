@@ -25,6 +25,7 @@ const LARGE = 64 * 1024 * 1024;
  *
  * @typedef {object} Engine
  * @property {(index: number, signal: AbortSignal) => Promise<ArrayBuffer>} read waits for a chunk
+ * @property {(signal: AbortSignal) => void} hold keeps it from making room until aborted
  * @property {(paused: boolean) => Promise<void>} setPaused
  * @property {(priority: import('./index.js').Priority) => Promise<void>} setPriority
  * @property {() => Promise<void>} stop
@@ -123,9 +124,17 @@ export class Transfer extends EventTarget {
     const signal = AbortSignal.any([cancelled.signal, this.#failed.signal]);
     /** @type {Promise<ArrayBuffer>[]} */
     const ahead = [];
+    /** @param {ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>} stream */
+    const close = (stream) => {
+      stream.close();
+      cancelled.abort();
+    };
     let next = Math.floor(start / CHUNK);
+    let isHeld = false;
     return new ReadableStream({
       pull: async (stream) => {
+        if (!isHeld) this.#engine.hold(signal);
+        isHeld = true;
         while (next < after && ahead.length < AHEAD) {
           const chunk = this.#engine.read(next, signal);
           // The reader hears of it when it comes to this chunk.
@@ -135,7 +144,7 @@ export class Transfer extends EventTarget {
         }
         const offset = (next - ahead.length) * CHUNK;
         const first = ahead.shift();
-        if (!first) return stream.close();
+        if (!first) return close(stream);
         try {
           const bytes = new Uint8Array(await first);
           const isWhole = start <= offset && offset + bytes.length <= end;
@@ -144,7 +153,7 @@ export class Transfer extends EventTarget {
           cancelled.abort(error);
           throw error;
         }
-        if (next >= after && ahead.length === 0) stream.close();
+        if (next >= after && ahead.length === 0) close(stream);
       },
       cancel: (reason) => cancelled.abort(reason),
     }, { highWaterMark: 0 });

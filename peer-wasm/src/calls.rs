@@ -212,6 +212,7 @@ pub fn read(call: &str, args: &JsValue) -> Result<Call, Error> {
             index: index(args)?,
         },
         "held" => Command::Held { key: key(args)? },
+        "hold" => Command::Hold { key: key(args)? },
         "pin" => Command::Pin {
             key: key(args)?,
             pinned: flag(args, "pinned"),

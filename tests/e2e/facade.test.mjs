@@ -236,6 +236,51 @@ for (const name of BROWSERS) {
     tab.assertClean();
   });
 
+  test(`${name}: what is read is held from the first bytes to the last, or until it is read no more`, async (t) => {
+    const tab = await open(t);
+    const told = await tab.evaluate(async () => {
+      const peer = await open();
+      const key = `k${3 * 262144}`;
+      order({ do: 'hold', key, chunks: 3 });
+      const transfer = await peer.fetch(key);
+      await transfer.done;
+      const holding = async () => {
+        await noted(peer);
+        const of = (name) => new Set(calls.filter(({ call }) => call === name).map(({ id }) => id));
+        return [...of('hold')].filter((id) => !of('abort').has(id)).length;
+      };
+      const told = [];
+      const stream = transfer.stream();
+      told.push(await holding());
+      const reader = stream.getReader();
+      await reader.read();
+      const another = transfer.stream().getReader();
+      await another.read();
+      told.push(await holding());
+      await another.cancel();
+      told.push(await holding());
+      while (!(await reader.read()).done);
+      told.push(await holding());
+      await transfer.text();
+      told.push(await holding());
+      return told;
+    });
+    assert.deepEqual(told, [0, 2, 1, 0, 0]);
+    tab.assertClean();
+  });
+
+  test(`${name}: where locks are refused, as to pages of opaque origins, large blobs are made in memory`, async (t) => {
+    const tab = await open(t);
+    const made = await tab.evaluate(async () => {
+      const { onDisk } = await import('/shoal/blobs.js');
+      const late = new Promise((resolve) => setTimeout(resolve, 2000, 'it hangs'));
+      LockManager.prototype.request = async () => { throw new DOMException('not here', 'SecurityError'); };
+      return Promise.race([onDisk(new Blob(['a']).stream(), ''), late]);
+    });
+    assert.equal(made, undefined);
+    tab.assertClean();
+  });
+
   test(`${name}: a transfer tells of the chunks that were held before, once`, async (t) => {
     const tab = await open(t);
     await tab.evaluate(async () => {

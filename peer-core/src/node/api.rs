@@ -10,7 +10,7 @@ use crate::{
     },
     publishing::Waiting,
 };
-use shoal_protocol::{content::ContentKey, id::PeerId, time::Timestamp};
+use shoal_protocol::{content::ContentKey, id::PeerId, sorted::SortedMap, time::Timestamp};
 use std::time::Duration;
 
 /// How long a catalog that was asked for is waited for. Guess: some round trips of a bad line.
@@ -113,6 +113,9 @@ impl Node {
                 let held = self.contents.get(key).map(|content| content.held.ranges());
                 self.answer(call, Answer::Held(held.unwrap_or_default()));
             }
+            Command::Hold { key } => {
+                self.holds.insert(call, key);
+            }
             Command::Contents => {
                 let contents = self.contents.iter().map(describe).collect();
                 self.answer(call, Answer::Contents(contents));
@@ -199,6 +202,7 @@ impl Node {
 
     /// Nobody waits for the call any more.
     pub(super) fn abort(&mut self, call: CallId) {
+        self.holds.remove(&call);
         self.abort_publication(call);
         let read = self.read_calls.iter_mut().find_map(|((key, _), calls)| {
             let before = calls.len();
@@ -428,6 +432,7 @@ impl Node {
         for call in waiting {
             self.answer_error(call, Error::new(Code::Closed, "The peer was closed."));
         }
+        self.holds = SortedMap::new();
         self.links.close_all();
         self.session.leave();
         self.flush_close();

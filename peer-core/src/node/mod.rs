@@ -197,6 +197,8 @@ pub struct Node {
     read_calls: SortedMap<(ContentKey, u32), Vec<CallId>>,
     catalog_calls: SortedMap<PeerId, Vec<(CallId, Timestamp)>>,
     needs_proof: SortedMap<ContentKey, Vec<NeedsProof>>,
+    /// Contents that are looked at, by the calls that say so.
+    holds: SortedMap<CallId, ContentKey>,
 
     /// Links that want to be told of new chunks.
     subscribers: SortedMap<ContentKey, SortedSet<LinkId>>,
@@ -261,6 +263,7 @@ impl Node {
             read_calls: SortedMap::new(),
             catalog_calls: SortedMap::new(),
             needs_proof: SortedMap::new(),
+            holds: SortedMap::new(),
             subscribers: SortedMap::new(),
             fresh_chunks: SortedMap::new(),
             now,
@@ -380,13 +383,14 @@ impl Node {
         }
     }
 
-    /// The contents that are in use now: being fetched, also if they rest, waited for by a
-    /// reader, or being sent.
+    /// The contents that are in use now: being fetched, also if they rest, looked at, waited for
+    /// by a reader, or being sent.
     pub fn in_use(&self) -> impl Iterator<Item = ContentKey> + '_ {
         let read = self.read_calls.keys().map(|(key, _)| *key);
         let loading = self.needs_proof.keys().copied();
         let kept = self.transfers.keys().chain(self.uploads.keys());
-        kept.chain(read).chain(loading)
+        let held = self.holds.values().copied();
+        kept.chain(read).chain(loading).chain(held)
     }
 
     /// When to hand in [`Input::Timeout`], if nothing else happens before.
