@@ -204,23 +204,24 @@ impl Space {
                 let bytes = chunks.iter().map(|chunk| chunk.bytes().len() as u64);
                 (*slot, *size, bytes.sum::<u64>())
             }
-            // What is on its way out is not taken up again half-way.
-            StoreRequest::FindContent { key } if self.is_leaving(*key) => {
-                return Admission::Wait(Vec::new());
+            StoreRequest::FindContent { key } => return take_up(now, self.find(*key), false),
+            StoreRequest::PutContent { content, .. } => {
+                return take_up(now, self.find(content.key), content.pinned);
             }
-            StoreRequest::PutContent { content, .. } if self.is_leaving(content.key) => {
-                return Admission::Wait(Vec::new());
+            StoreRequest::SetPinned { key, pinned: true } => {
+                return take_up(now, self.find(*key), true);
+            }
+            StoreRequest::GetChunk { slot, .. } => {
+                return take_up(now, self.items.get_mut(slot), false);
             }
             _ => return Admission::Now,
         };
         // Of what was given up while its chunks waited nothing is kept.
-        let is_given_up = again && !self.items.contains_key(&slot);
-        let item = self.items.entry(slot).or_default();
-        item.size = Some(size);
-        if is_given_up {
-            self.items.remove(&slot);
+        if again && !self.items.contains_key(&slot) {
             return Admission::Full;
         }
+        let item = self.items.entry(slot).or_default();
+        item.size = Some(size);
         if item.is_leaving {
             return Admission::Full;
         }
@@ -246,9 +247,6 @@ impl Space {
             .sum();
         let whole = size.bytes().saturating_sub(held).max(need);
         if staying - free + whole > self.limit {
-            if key.is_none() && held == 0 {
-                self.items.remove(&slot);
-            }
             return Admission::Full;
         }
         let over = staying + need - self.limit;
@@ -290,15 +288,15 @@ impl Space {
                 }
             }
             Change::Pinned(key, pinned) => {
-                if let Some((_, item)) = self.find(key) {
+                if let Some(item) = self.find(key) {
                     item.is_pinned = pinned;
                 }
             }
             Change::Remove(key) => {
-                if let Some((slot, item)) = self.find(key) {
+                if let Some(item) = self.find(key) {
                     item.namespaces.remove(namespace);
                     if item.namespaces.is_empty() {
-                        self.items.remove(&slot);
+                        self.forget(key);
                     }
                 }
             }
@@ -319,12 +317,11 @@ impl Space {
     /// What was sent on its way has been deleted, or could not be: then it is let alone for
     /// a while.
     pub fn gone(&mut self, now: UnixMillis, key: ContentKey, is_deleted: bool) {
-        if let Some((slot, item)) = self.find(key) {
+        if is_deleted {
+            self.forget(key);
+        } else if let Some(item) = self.find(key) {
             item.is_leaving = false;
             item.used = now;
-            if is_deleted {
-                self.items.remove(&slot);
-            }
         }
     }
 
@@ -372,14 +369,13 @@ impl Space {
         item.noted = content.used;
     }
 
-    fn find(&mut self, key: ContentKey) -> Option<(Slot, &mut Item)> {
-        let mut items = self.items.iter_mut();
-        let (slot, item) = items.find(|(_, item)| item.key == Some(key))?;
-        Some((*slot, item))
+    fn find(&mut self, key: ContentKey) -> Option<&mut Item> {
+        let mut items = self.items.values_mut();
+        items.find(|item| item.key == Some(key))
     }
 
-    fn is_leaving(&mut self, key: ContentKey) -> bool {
-        self.find(key).is_some_and(|(_, item)| item.is_leaving)
+    fn forget(&mut self, key: ContentKey) {
+        self.items.retain(|_, item| item.key != Some(key));
     }
 
     /// Bytes of what is not on its way out.
@@ -428,6 +424,21 @@ impl Space {
         }
         sent
     }
+}
+
+/// Whether a request can be handed to the store that finds a content, reads of it, pins it or
+/// gives it a record. What is on its way out is not taken up half-way; what is taken up, or is to
+/// be pinned, does not go while the store is at it. A pin that the store then refuses counts
+/// until the store is opened again.
+fn take_up(now: UnixMillis, item: Option<&mut Item>, pins: bool) -> Admission {
+    if let Some(item) = item {
+        if item.is_leaving {
+            return Admission::Wait(Vec::new());
+        }
+        item.used = now;
+        item.is_pinned |= pins;
+    }
+    Admission::Now
 }
 
 /// Until when something was last used that is not in use now.
@@ -508,6 +519,27 @@ mod tests {
         )
     }
 
+    fn read(number: u8) -> StoreRequest {
+        let slot = number.into();
+        StoreRequest::GetChunk { slot, index: 0 }
+    }
+
+    fn pin(number: u8) -> StoreRequest {
+        let (key, pinned) = (key(number), true);
+        StoreRequest::SetPinned { key, pinned }
+    }
+
+    /// The record of a publication of what is held already, in a slot of its own.
+    fn publish(number: u8) -> StoreRequest {
+        StoreRequest::PutContent {
+            content: StoredContent {
+                slot: 100,
+                ..content(number, 4, true, LATER)
+            },
+            proof: Default::default(),
+        }
+    }
+
     fn sent(keys: &[u8]) -> Admission {
         Admission::Wait(keys.iter().map(|number| key(*number)).collect())
     }
@@ -546,10 +578,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_being_read_pinned_or_published_does_not_go_before_that_is_done() {
+        let held = |number| [content(number, 4, false, 1)];
+        for (number, request) in [(1, read(1)), (2, pin(2)), (3, publish(3))] {
+            let mut space = space(4, &held(number));
+            assert_eq!(admit(&mut space, &request, &[]), Admission::Now);
+            let full = admit(&mut space, &put(9, 4, 1), &[]);
+            assert_eq!(full, Admission::Full, "{request:?}");
+            // Who clears means what was used just now too, but nothing that is to be pinned.
+            let cleared = space.clear(&SortedSet::new());
+            let may_go: &[_] = if number == 1 { &[key(1)] } else { &[] };
+            assert_eq!(cleared, may_go, "{request:?}");
+        }
+    }
+
+    #[test]
     fn nothing_goes_for_what_does_not_fit_as_a_whole() {
         let mut space = space(8, &[content(1, 4, false, 1), content(2, 4, true, 1)]);
         assert_eq!(admit(&mut space, &put(9, 5, 1), &[]), Admission::Full);
         assert_eq!(admit(&mut space, &put(9, 4, 1), &[]), sent(&[1]));
+    }
+
+    #[test]
+    fn a_publication_that_is_asked_for_again_has_the_room_that_was_found_meanwhile() {
+        let mut space = space(4, &[]);
+        let request = put(9, 5, 5);
+        assert_eq!(admit(&mut space, &request, &[]), Admission::Full);
+        space.set_limit(5 * CHUNK);
+        let again = space.admit(UnixMillis(LATER), &request, true, SortedSet::new);
+        assert_eq!((again, space.storage().held), (Admission::Now, 5 * CHUNK));
+        // Given up, it leaves nothing.
+        done(&mut space, &StoreRequest::DropSlot { slot: 9 });
+        assert_eq!(space.storage().held, 0);
     }
 
     #[test]
@@ -561,6 +621,15 @@ mod tests {
         assert_eq!(admit(&mut space, &find, &[]), sent(&[]));
         space.gone(UnixMillis(LATER), key(1), true);
         assert_eq!(admit(&mut space, &find, &[]), Admission::Now);
+        // So it is for who would read, pin or publish it.
+        for (number, request) in [read(2), pin(3), publish(4)].iter().enumerate() {
+            let number = number as u8 + 2;
+            let mut space = self::space(4, &[content(number, 4, false, 1)]);
+            space.clear(&SortedSet::new());
+            assert_eq!(admit(&mut space, request, &[]), sent(&[]), "{request:?}");
+            space.gone(UnixMillis(LATER), key(number), true);
+            assert_eq!(admit(&mut space, request, &[]), Admission::Now);
+        }
         // A publication that was given up while its chunks waited leaves nothing behind.
         let given_up = space.admit(UnixMillis(LATER), &put(7, 1, 1), true, SortedSet::new);
         assert_eq!((given_up, space.storage().held), (Admission::Full, 0));
@@ -596,7 +665,6 @@ mod tests {
     #[test]
     fn uses_are_noted_rarely_and_all_of_them_at_the_end() {
         let mut space = space(9, &[content(1, 1, false, 1), content(2, 1, false, 2)]);
-        let read = |slot| StoreRequest::GetChunk { slot, index: 0 };
         done(&mut space, &read(1));
         let noted = space.poll_uses(UnixMillis(LATER));
         assert_eq!(noted, [(key(1), UnixMillis(LATER))]);

@@ -186,3 +186,33 @@ fn a_damaged_proof_is_fetched_again_and_the_chunks_stay() {
     );
     assert_eq!(network.errors(1), [Code::StoreFailed]);
 }
+
+#[test]
+fn a_pin_that_comes_too_late_says_that_the_content_is_gone() {
+    let (mut network, keys) = scene(8);
+    network.run_for(MINUTE);
+    network.set_limit(1, 5 * MIB as u64);
+    // The first is to go, and its node does not know that yet.
+    let (key, pinned) = (keys[0], true);
+    let pin = network.call(1, Command::Pin { key, pinned });
+    assert_eq!(network.answer(1, pin).unwrap_err().code, Code::NotHeld);
+    assert_eq!(network.held(1, key), 0);
+    assert!(network.has_all(1, keys[1]));
+}
+
+#[test]
+fn what_is_looked_at_stays_until_nobody_does() {
+    let (mut network, keys) = scene(9);
+    let hold = network.call(1, Command::Hold { key: keys[0] });
+    network.run_for(MINUTE);
+    network.fetch(1, keys[2]);
+    network.run_until("the third", MINUTE, |network| network.has_all(1, keys[2]));
+    assert!(network.has_all(1, keys[0]), "it is older, and looked at");
+    assert_eq!(network.held(1, keys[1]), 0);
+    assert!(!network.peers[1].answers.contains_key(&hold));
+    network.input(1, Input::Abort(hold));
+    network.run_for(MINUTE);
+    network.fetch(1, keys[1]);
+    network.run_until("the second", MINUTE, |network| network.has_all(1, keys[1]));
+    assert_eq!(network.held(1, keys[0]), 0);
+}

@@ -456,7 +456,8 @@ export class Peer extends EventTarget {
   contents(): Promise<Content[]>;
   /** Stops sharing a content and deletes it. */
   remove(key: Key): Promise<void>;
-  /** Has a content stay when room is needed, whatever namespace needs it. */
+  /** Has a content stay when room is needed, whatever namespace needs it. Rejects with `not-held`
+   *  if it is not here, or has just gone. */
   pin(key: Key): Promise<void>;
   /** Lets a content go when room is needed and others were used since. */
   unpin(key: Key): Promise<void>;

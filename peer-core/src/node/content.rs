@@ -200,10 +200,16 @@ impl Node {
                 if result.is_ok() {
                     self.pinned(key, pinned);
                 }
-                match (call, result) {
-                    (Some(call), Ok(_)) => self.answer(call, Answer::Done),
-                    (Some(call), Err(error)) => self.fail_store(call, &error),
-                    (None, _) => {}
+                let Some(call) = call else {
+                    return;
+                };
+                match result {
+                    // It was removed, or made room, while the store was asked.
+                    Ok(_) if self.contents.get(key).is_none() => {
+                        self.fail(call, Code::NotHeld, "it is not held here any more");
+                    }
+                    Ok(_) => self.answer(call, Answer::Done),
+                    Err(error) => self.fail_store(call, &error),
                 }
             }
             Op::Quiet => {

@@ -12,7 +12,7 @@ use rendezvous::Rendezvous;
 use shoal_peer_core::{Admission, Change, MemoryStore, Node, Space, io::*};
 use shoal_protocol::{
     bulk,
-    catalog::Metadata,
+    catalog::{Metadata, Replica, SignedHead},
     content::{CHUNK_SIZE, ContentKey},
     control::Role,
     id::{LinkId, PeerId, Signature},
@@ -75,6 +75,8 @@ pub struct Peer {
     /// were to be withdrawn.
     told: usize,
     withdrawing: BTreeMap<ContentKey, usize>,
+    /// The catalog it told of last, if its store is limited.
+    advertised: Replica,
     /// How many reads of chunks and of proofs are yet to fail.
     pub reads_fail: u32,
     pub fault: Fault,
@@ -322,6 +324,7 @@ impl Network {
             pins: false,
             told: 0,
             withdrawing: BTreeMap::new(),
+            advertised: Replica::default(),
             reads_fail: 0,
             fault: Fault::None,
             access: Access::default(),
@@ -784,7 +787,10 @@ impl Network {
                 self.schedule(Duration::from_millis(10), Happening::Input(index, input));
                 self.pump_rendezvous();
             }
-            Output::SendRendezvous(text) => self.send_rendezvous(index, text),
+            Output::SendRendezvous(text) => {
+                self.advertised(index, &text);
+                self.send_rendezvous(index, text);
+            }
             Output::CloseRendezvous => {
                 // What the socket took is still sent.
                 self.rendezvous.close(index);
@@ -850,6 +856,8 @@ impl Network {
                 let peer = &mut self.peers[index];
                 let before = peer.withdrawing.remove(&key);
                 assert!(before < Some(peer.told), "it is told before it is deleted");
+                let told = peer.advertised.catalog().expect("it told of one");
+                assert!(told.entry(&key).is_none(), "what is told lacks it");
                 let request = StoreRequest::DropContent { key };
                 peer.store.handle(&namespace, request).unwrap();
                 if let Some(space) = &mut peer.space {
@@ -874,6 +882,23 @@ impl Network {
                 );
             }
             Output::Event(event) => self.peers[index].events.push(event),
+        }
+    }
+
+    /// Notes what a peer tells the rendezvous of its catalog.
+    fn advertised(&mut self, index: usize, text: &str) {
+        if !text.contains("\"t\":\"catalog\"") {
+            return;
+        }
+        let now = self.now.unix_millis();
+        let peer = &mut self.peers[index];
+        peer.told += 1;
+        if peer.space.is_some()
+            && let Ok(PeerMessage::Catalog { signed, pages }) = PeerMessage::parse(text)
+        {
+            let head = SignedHead::open(signed, peer.id, &Namespace::default(), now).unwrap();
+            peer.advertised.offer(head).unwrap();
+            peer.advertised.add_pages(&pages).unwrap();
         }
     }
 

@@ -91,9 +91,11 @@ async fn a_killed_process_loses_nothing_without_a_word() {
         assert!(one.flush().await.is_empty() && two.flush().await.is_empty());
         resident.extend(server.resident());
     }
-    // The successor's successors take no more than it did.
-    if let [_, second, .., tenth] = resident[..] {
-        assert!(tenth * 100 <= second * 105, "{resident:?}");
+    // The last successors take no more than the first. What a process has when it starts differs by
+    // a few percent, so the smallest of five are compared.
+    let (first, last) = resident.split_at(resident.len() / 2);
+    if let (Some(first), Some(last)) = (first.iter().min(), last.iter().min()) {
+        assert!(last * 100 <= first * 105, "{resident:?}");
     }
 
     for mut client in [two, one] {
