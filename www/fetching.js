@@ -1,4 +1,5 @@
-/** One fetch, from the click to its end. Knows nothing of the page. */
+/** One fetch, from the click, or from where it was found to be under way, to its end. Knows nothing
+ *  of the page. */
 
 import { ChunkSources } from './chunks.js';
 
@@ -6,6 +7,7 @@ import { ChunkSources } from './chunks.js';
  * @typedef {import('./shoal/index.js').Peer} Peer
  * @typedef {import('./shoal/index.js').Content} Content
  * @typedef {import('./shoal/index.js').Progress} Progress
+ * @typedef {import('./shoal/index.js').Transfer} Transfer
  * @typedef {import('./shoal/index.js').ShoalError} ShoalError
  */
 
@@ -26,29 +28,29 @@ export class Fetching extends EventTarget {
   chunks;
   /** @type {ShoalError | undefined} */
   error;
-  /** @type {import('./shoal/index.js').Transfer | undefined} */
+  /** It was stopped, here or in another tab. */
+  stopped = false;
+  /** @type {Transfer | undefined} */
   #transfer;
-  #peer;
-  #key;
   #abort = new AbortController();
 
   /**
    * @param {Peer} peer
    * @param {string} key
+   * @param {Transfer} [transfer] one that is under way; another fetch would go on when that is stopped
    */
-  constructor(peer, key) {
+  constructor(peer, key, transfer) {
     super();
-    this.#peer = peer;
-    this.#key = key;
-    this.#run();
-  }
-
-  get stopped() {
-    return this.#abort.signal.aborted;
+    this.#run(transfer ?? peer.fetch(key, {
+      signal: this.#abort.signal,
+      onprogress: (progress) => this.#note(progress),
+    }));
   }
 
   stop() {
+    this.stopped = true;
     this.#abort.abort();
+    this.#transfer?.cancel().catch(() => {}); // It ends with the peer as well.
   }
 
   /** Whether it runs and can be told to rest. */
@@ -68,12 +70,10 @@ export class Fetching extends EventTarget {
     this.#transfer?.resume().catch(() => {});
   }
 
-  async #run() {
+  /** @param {Transfer | Promise<Transfer>} found */
+  async #run(found) {
     try {
-      const transfer = await this.#peer.fetch(this.#key, {
-        signal: this.#abort.signal,
-        onprogress: (progress) => this.#note(progress),
-      });
+      const transfer = await found;
       this.#transfer = transfer;
       this.content = transfer.content;
       const chunks = new ChunkSources(transfer.content.size);
@@ -88,7 +88,9 @@ export class Fetching extends EventTarget {
       chunks.complete();
       this.progress = { ...transfer.progress, state: 'done', held: this.content.size };
     } catch (error) {
-      if (!this.stopped) this.error = /** @type {ShoalError} */ (error);
+      const failure = /** @type {ShoalError} */ (error);
+      this.stopped ||= failure.code === 'aborted';
+      if (!this.stopped) this.error = failure;
     }
     this.#changed();
     this.dispatchEvent(new Event('end'));

@@ -13,7 +13,7 @@ import { button, factsOf, label, titleOf } from './parts.js';
 import { PieceMap } from './piecemap.js';
 import { save } from './saving.js';
 import { endViewer, kindOf, SHOW, viewer } from './viewer.js';
-import { failureWords, fetchWords, pinWords, reason, removeWords } from './words.js';
+import { failureWords, fetchWords, pinWords, reason, removeWords, savedWords } from './words.js';
 
 /**
  * @typedef {import('./entry.js').Entry} Entry
@@ -275,8 +275,9 @@ export class HeldRow {
       if (this.#entry.fetching?.isPaused || stateOf(this.#entry) === 'partial') this.#onGoOn();
       this.#viewer = viewer(kind, this.#help.peer.url(content.key), titleOf(content), () => {
         this.#endView();
-        this.#cannotShow = true;
-        announce(`This browser cannot show ${titleOf(content)}.`);
+        // What was stopped in another tab comes no further.
+        this.#cannotShow = stateOf(this.#entry) !== 'partial';
+        if (this.#cannotShow) announce(`This browser cannot show ${titleOf(content)}.`);
         this.update();
       });
       this.element.append(this.#viewer);
@@ -299,7 +300,8 @@ export class HeldRow {
     this.update();
     const content = /** @type {import('./shoal/index.js').Content} */ (this.#entry.content);
     try {
-      if (await save(this.#help.peer, content, this.#help.library.hasAddresses)) announce(`${titleOf(content)} is saved.`);
+      const end = await save(this.#help.peer, content, this.#help.library.hasAddresses);
+      if (end !== 'cancelled') announce(savedWords(titleOf(content), end));
     } catch (error) {
       await ask({
         title: 'Not saved',

@@ -73,7 +73,7 @@ export class Library extends EventTarget {
       this.#arrange();
     });
     peer.addEventListener('content', ({ detail }) => this.#noteContent(detail));
-    peer.addEventListener('transfer', ({ detail }) => this.fetch(detail.transfer.content.key));
+    peer.addEventListener('transfer', ({ detail }) => this.fetch(detail.transfer.content.key, detail.transfer));
     people.addEventListener('people', () => this.#touchWaiting());
     people.addEventListener('offers', () => this.#touchWaiting());
     peer.addEventListener('state', () => this.#touchWaiting());
@@ -121,12 +121,13 @@ export class Library extends EventTarget {
    * Starts a fetch, or goes on with one.
    *
    * @param {string} key
+   * @param {import('./shoal/index.js').Transfer} [transfer] of one that is under way
    */
-  fetch(key) {
+  fetch(key, transfer) {
     const known = this.#entries.get(key);
     if (known && ['held', 'fetching'].includes(stateOf(known))) return;
     const entry = known ?? this.#add(key, this.#people.offers.get(key)?.content ?? { key }, 0);
-    const fetching = new Fetching(this.#peer, key);
+    const fetching = new Fetching(this.#peer, key, transfer);
     entry.fetching = fetching;
     this.#running.add(fetching);
     entry.open = [...this.#entries.values()].filter(({ open }) => open).length < OPEN_AT_ONCE;

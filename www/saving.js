@@ -12,17 +12,17 @@ const URL_LIVES = 60_000;
  * @param {import('./shoal/index.js').Peer} peer
  * @param {import('./shoal/index.js').Content} content
  * @param {boolean} hasAddresses whether contents can be downloaded from where they are served
- * @returns {Promise<boolean>} whether it was saved, or the browser does so; false when the person changed their mind
+ * @returns {Promise<'saved' | 'begun' | 'cancelled'>} `begun`: the browser downloads it, and shows how far it is
  */
 export async function save(peer, content, hasAddresses) {
   const name = fileName(content);
   const place = await choosePlace(name);
-  if (place === 'cancelled') return false;
+  if (place === 'cancelled') return place;
   if (place === 'downloads' && hasAddresses) {
-    // The browser shows how far it is, and none of it sits in memory. The address says the name:
-    // of links with the attribute `download` Chromium asks no service worker.
+    // None of it sits in memory. The address says the name: of links with the attribute `download`
+    // Chromium asks no service worker. An address that is refused leaves the page where it is.
     download(peer.url(content.key, { download: true }));
-    return true;
+    return 'begun';
   }
   const transfer = await peer.fetch(content.key);
   if (place === 'downloads') {
@@ -32,7 +32,7 @@ export async function save(peer, content, hasAddresses) {
   } else {
     await transfer.stream().pipeTo(await place.createWritable());
   }
-  return true;
+  return 'saved';
 }
 
 /**

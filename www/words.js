@@ -39,7 +39,6 @@ const REASONS_OF = {
     'limit': 'It is larger than 64 GiB, or too many files wait to be shared.',
   },
   fetch: {
-    'aborted': 'It was stopped in another tab.',
     'invalid-key': 'This is not a content key.',
     'not-held': 'It was removed while it was fetched.',
   },
@@ -110,6 +109,9 @@ function waitingWords(progress, { others, holders, offline }) {
     case 'store-failed':
       return { title: 'Waiting: the store failed', text: 'This browser could not write to its store. It tries again.', tone: 'stop' };
     default:
+  }
+  if (progress.state === 'waiting' && !progress.reason) {
+    return { title: 'Viewed in another tab', text: `${kept}What is looked at there comes, and no more.`, tone: 'calm' };
   }
   const offered = `${counted(holders, 'peer here offers', 'peers here offer')} it.`;
   if (holders > 0 && progress.state === 'searching') return { title: 'Searching: asking its holders', text: offered, tone: 'busy' };
@@ -331,6 +333,14 @@ export function clearWords() {
  */
 export function pinWords(name, isPinned) {
   return isPinned ? `${name} is pinned: it stays when room is needed.` : `${name} is no longer pinned: it may go when room is needed.`;
+}
+
+/**
+ * @param {string} name
+ * @param {'saved' | 'begun'} end
+ */
+export function savedWords(name, end) {
+  return end === 'saved' ? `${name} is saved.` : `${name} is being downloaded.`;
 }
 
 /**

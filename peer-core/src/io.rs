@@ -758,6 +758,11 @@ pub enum Event {
         /// How far it is.
         progress: Progress,
     },
+    /// A fetch was stopped before its end. What came of it is held.
+    Stopped {
+        /// The content.
+        key: ContentKey,
+    },
     /// A chunk was fetched and stored.
     Chunk {
         /// The content.

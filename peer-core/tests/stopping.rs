@@ -99,6 +99,7 @@ fn one_that_the_store_began_again_goes_on_without_its_readers() {
     let reads = network.fetch_on_demand(1, key);
     network.answer(1, reads).expect("it is known");
     call(&mut network, stop(key, true));
+    assert_eq!(network.stops(1, key), 0, "it goes on");
     network.run_until("all", MINUTE, |network| network.has_all(1, key));
 }
 
@@ -110,6 +111,9 @@ fn one_that_was_only_read_ends_with_its_readers() {
     let read = network.call(1, Command::Read { key, index: 3 });
     network.answer(1, read).expect("a chunk");
     call(&mut network, stop(key, true));
+    assert_eq!(network.stops(1, key), 1, "all who show it are told");
+    call(&mut network, stop(key, true));
+    assert_eq!(network.stops(1, key), 1, "it has stopped before");
     let unread = network.call(1, Command::Read { key, index: 0 });
     let error = network.answer(1, unread).expect_err("nobody fetches it");
     assert_eq!(error.code, Code::NotHeld);

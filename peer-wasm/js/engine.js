@@ -353,13 +353,13 @@ export class EngineRoom {
   }
 
   /**
-   * Forgets who fetched what is over: it is whole, or was before; it was removed; it failed.
+   * Forgets who fetched what is over: it is whole, or was before; it was stopped or removed; it failed.
    *
    * @param {number} number
    * @param {any} message
    */
   #noteEnd(number, { event, key, progress, removed, content, id, ok, error }) {
-    if (event === 'progress' && progress.state === 'done') this.#fetches.delete(this.#fetchOf(number, key));
+    if (event === 'stopped' || (event === 'progress' && progress.state === 'done')) this.#fetches.delete(this.#fetchOf(number, key));
     else if (event === 'content' && removed) this.#fetches.delete(this.#fetchOf(number, content.key));
     else if (error || (ok?.key && ok.held === ok.size)) {
       for (const fetching of this.#fetches.values()) fetching.delete(`${number}:${id}`);

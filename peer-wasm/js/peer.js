@@ -250,7 +250,7 @@ export class Peer extends EventTarget {
     if (isClosed()) throw closed();
     // Not every page needs it.
     const { Serving } = await import('./serving.js');
-    const serving = await Serving.start(this, read);
+    const serving = await Serving.start(this, read, (key, signal) => this.#hold(key, signal));
     this.#serving?.stop();
     this.#serving = serving;
     if (!isClosed()) return;
@@ -291,6 +291,7 @@ export class Peer extends EventTarget {
     const { event, ...detail } = message;
     if (event === 'state') this.#changeState(detail.state);
     else if (event === 'progress') this.#progressed(detail);
+    else if (event === 'stopped') this.#fail(detail.key, new ShoalError('aborted', 'The fetch was stopped.'));
     else if (event === 'chunk') this.#transfers.get(detail.key)?.forEach((control) => control.chunk(detail.index, detail.peer));
     else if (event === 'error') this.#say('error', fromPlain(detail.error));
     else if (event === 'content') this.#contentChanged(detail);
@@ -311,17 +312,28 @@ export class Peer extends EventTarget {
     if (!isNew || !content) return;
     /** @type {import('./transfer.js').Terms} */
     const terms = { key, priority: 'auto', paused: progress.state === 'paused', onDemand: false };
-    const stop = () => this.#connection.call('stopFetch', { key });
+    const stop = () => {
+      const stopped = this.#connection.call('stopFetch', { key });
+      this.#ignore(key);
+      return stopped;
+    };
     this.#say('transfer', { transfer: this.#transfer(key, content, terms, stop) });
   }
 
   /** @param {{ content: Content, removed: boolean }} detail */
   #contentChanged(detail) {
-    if (detail.removed) {
-      const gone = new ShoalError('not-held', 'It was removed while it was fetched.');
-      this.#transfers.get(detail.content.key)?.forEach((control) => control.fail(gone));
-    }
+    if (detail.removed) this.#fail(detail.content.key, new ShoalError('not-held', 'It was removed while it was fetched.'));
     this.#say('content', detail);
+  }
+
+  /**
+   * The fetch of a content is over, for all who wanted it.
+   *
+   * @param {string} key
+   * @param {ShoalError} why
+   */
+  #fail(key, why) {
+    this.#transfers.get(key)?.forEach((control) => control.fail(why));
   }
 
   /**
@@ -337,7 +349,7 @@ export class Peer extends EventTarget {
     /** @type {import('./transfer.js').Engine} */
     const engine = {
       read: (index, signal) => this.#connection.call('read', { key, index }, { signal }),
-      hold: (signal) => { this.#connection.call('hold', { key }, { signal }).catch(() => {}); },
+      hold: (signal) => this.#hold(key, signal),
       setPaused: (paused) => {
         terms.paused = paused;
         return this.#connection.call(paused ? 'pause' : 'resume', { key });
@@ -359,6 +371,16 @@ export class Peer extends EventTarget {
       };
       control.done.then(over, over);
     });
+  }
+
+  /**
+   * Has a content stay while it is looked at.
+   *
+   * @param {string} key
+   * @param {AbortSignal} signal
+   */
+  #hold(key, signal) {
+    this.#connection.call('hold', { key }, { signal }).catch(() => {});
   }
 
   /**
@@ -397,13 +419,22 @@ export class Peer extends EventTarget {
   }
 
   /**
-   * Takes a fetch back. What is already on its way about it is no news of another fetch.
+   * Takes a fetch back.
    *
    * @param {string} key
    * @param {ReturnType<Connection['begin']>} call
    */
   #end(key, call) {
     this.#connection.end(call);
+    this.#ignore(key);
+  }
+
+  /**
+   * What is already on its way about a fetch is no news of another.
+   *
+   * @param {string} key
+   */
+  #ignore(key) {
     this.#stale.set(key, (this.#stale.get(key) ?? 0) + 1);
     const settled = () => {
       const left = (this.#stale.get(key) ?? 1) - 1;

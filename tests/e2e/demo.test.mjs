@@ -6,7 +6,8 @@ import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
-import { launch, target, temporaryProfile } from '../rig/browsers.mjs';
+import { BROWSERS, launch, target, temporaryProfile } from '../rig/browsers.mjs';
+import { openPeer, startBlankSite } from '../rig/peers.mjs';
 import { startServer } from '../rig/server.mjs';
 
 const server = await startServer([], { until: { after } });
@@ -48,6 +49,45 @@ for (const [one, other] of PAIRS) {
       await mkdir(pictures, { recursive: true });
       await fetcher.page.screenshot({ path: path.join(pictures, 'real-1280.png') });
     }
+  });
+}
+
+for (const name of BROWSERS) {
+  test(`${name}: a fetch that the page shows in two tabs is one, and stops where either says so`, async (t) => {
+    const browser = await launch(name, { until: t });
+    const namespace = `two-tabs-${name}`;
+    const source = await openPeer(await launch('chromium', { until: t }), await startBlankSite(t), server, { options: { namespace, uploadLimit: 1_000_000 }, until: t });
+    const size = 30_000_000;
+    await source.publish({ name: 'slow.bin', size });
+    const url = `${server.url}/?namespace=${namespace}`;
+    const one = await browser.open(url, { until: t });
+    const other = await browser.openBeside(one, url, { until: t });
+    // Those that are not in front draw nothing.
+    const is = async (tab, state) => {
+      await tab.page.bringToFront();
+      await tab.waitFor((state) => document.querySelector(`#held-rows > li[data-state=${state}]`), { args: [state], what: `a row that is ${state}` });
+    };
+    const press = async (tab, action) => {
+      const label = `[aria-label="${action} slow.bin"]`;
+      await tab.page.bringToFront();
+      await tab.waitFor((label) => document.querySelector(label)?.checkVisibility(), { args: [label], what: label });
+      await tab.evaluate((label) => document.querySelector(label).click(), label);
+    };
+    const rests = () => source.tab.waitFor(async () => {
+      setTimeout(() => window.dispatchEvent(new Event('rig')), 100);
+      return (await window.shoal.peer.peers()).every(({ link }) => !link?.sendRate);
+    }, { what: 'nothing that is sent any more' });
+
+    await press(one, 'Fetch');
+    for (const tab of [one, other]) await is(tab, 'fetching');
+    for (const [tab, begins] of [[one, other], [other, one]]) {
+      await press(tab, 'Stop');
+      for (const each of [one, other]) await is(each, 'partial');
+      await rests();
+      await press(begins, 'Go on');
+      for (const each of [one, other]) await is(each, 'fetching');
+    }
+    for (const each of [one, other]) each.assertClean();
   });
 }
 

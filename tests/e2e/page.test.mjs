@@ -254,7 +254,7 @@ test('a thousand contents make a page of rows, and the filter finds among all', 
 // What the engine, its store and the facade give for each kind.
 const FAILURES = {
   publish: ['invalid-content', 'invalid-argument', 'limit', 'quota', 'store-failed', 'engine-crashed'],
-  fetch: ['aborted', 'invalid-key', 'not-held', 'quota', 'store-failed', 'engine-crashed'],
+  fetch: ['invalid-key', 'not-held', 'quota', 'store-failed', 'engine-crashed'],
 };
 
 test('a failure is told in words of its kind, and no words are a code', () => {

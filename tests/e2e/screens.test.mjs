@@ -40,6 +40,17 @@ const share = async (tab, ...names) => {
 
 const click = (tab, label) => tab.page.click(`[aria-label^="${label}"]`);
 
+const fetchOffer = async (tab) => {
+  await tab.waitForText('#offers .name', 'Tidal power');
+  await click(tab, 'Fetch Tidal');
+};
+
+/** Of what nobody offers: by a link. */
+const fetchLink = async (tab) => {
+  await tab.waitForText('#link', 'A link to content');
+  await tab.page.click('#link .primary');
+};
+
 const LECTURE = 'bafkr4iwidsa275uo3fz7tyqd2wvysg3ocnpczte6olmzbqeuh5trunmsve';
 
 /**
@@ -69,13 +80,14 @@ const SCREENS = {
     },
     says: [['#chosen', 'Only what'], ['#offers .name', 'field-notes-2026.pdf']],
   },
-  'searching': { says: [['.words', 'Searching for a holder']] },
-  'asking': { says: [['.words', 'Searching: asking its holders'], ['.words', '3 peers here offer it']] },
-  'no-holder': { says: [['.words', 'No holder yet'], ['.words', 'none of them holds it']] },
+  'searching': { hash: LECTURE, act: fetchLink, says: [['.words', 'Searching for a holder']] },
+  'asking': { act: fetchOffer, says: [['.words', 'Searching: asking its holders'], ['.words', '3 peers here offer it']] },
+  'no-holder': { hash: LECTURE, act: fetchLink, says: [['.words', 'No holder yet'], ['.words', 'none of them holds it']] },
   'waiting-gone': { says: [['.words', 'Waiting: all its holders have gone'], ['.words', 'that came are kept'], ['.numbers', '41 %']] },
   'waiting-holders': { says: [['.words', 'Waiting for its holders'], ['.words', '3 peers here offer it. The']] },
   'waiting-unreachable': {
     act: async (tab) => {
+      await fetchOffer(tab);
       await tab.waitForText('.notice summary', 'What was tried');
       await tab.page.click('.notice summary');
     },
@@ -87,6 +99,7 @@ const SCREENS = {
   },
   'no-stun': { says: [['.notice', 'A peer cannot be reached'], ['.notice', 'the rendezvous names no STUN server']] },
   'no-candidates': { says: [['.notice', 'this browser found no network address to offer']] },
+  'viewed-elsewhere': { says: [['.words', 'Viewed in another tab'], ['#held .actions', 'Stop']] },
   'disk-full': { says: [['.words', 'Waiting: there is no room']] },
   'nearly-full': { says: [['#space', 'of 6.5 MB used'], ['#space', 'keeps it until you remove it'], ['.fact-pinned', 'Pinned'], ['#held .actions', 'Unpin']] },
   'offline': { says: [['#status', 'Rendezvous offline'], ['.notice', 'The links to peers keep working'], ['.words', 'Waiting: the rendezvous is offline']] },
@@ -102,7 +115,7 @@ const SCREENS = {
   },
   'resumed': { says: [['.legend', 'Held before']] },
   'done': { says: [['.words', 'Held here'], ['.chunks summary', '2,800 of 2,800 chunks'], ['#held .actions', 'Save']] },
-  'failed': { says: [['.words', 'Not fetched'], ['.words', 'The engine stopped'], ['#held .actions', 'Try again']] },
+  'failed': { act: fetchOffer, says: [['.words', 'Not fetched'], ['.words', 'The engine stopped'], ['#held .actions', 'Try again']] },
   'partial': { says: [['.words', 'A part is held here'], ['#held .actions', 'Go on']] },
   'confirm': {
     scenario: 'swarm',

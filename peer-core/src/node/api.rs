@@ -5,8 +5,8 @@ use crate::{
     contents::describe,
     fetch::Terms,
     io::{
-        Answer, CallId, Code, Command, Content, Error, LinkStats, Output, PeerInfo, StoreError,
-        StoreRequest,
+        Answer, CallId, Code, Command, Content, Error, Event, LinkStats, Output, PeerInfo,
+        StoreError, StoreRequest,
     },
     publishing::Waiting,
 };
@@ -278,6 +278,9 @@ impl Node {
 
     fn stop_fetch(&mut self, key: ContentKey) {
         self.fail_waiting(key);
+        if self.transfers.is_fetching(key) {
+            self.event(Event::Stopped { key });
+        }
         self.transfers.stop(key);
         // It may be about to go on once its proof is read.
         if let Some(needs) = self.needs_proof.get_mut(&key) {

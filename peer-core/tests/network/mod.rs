@@ -576,6 +576,14 @@ impl Network {
             })
     }
 
+    /// How often a peer was told that a fetch was stopped.
+    pub fn stops(&self, index: usize, key: ContentKey) -> usize {
+        let events = self.peers[index].events.iter();
+        events
+            .filter(|event| matches!(event, Event::Stopped { key: of } if *of == key))
+            .count()
+    }
+
     pub fn errors(&self, index: usize) -> Vec<Code> {
         let errors = self.peers[index]
             .events

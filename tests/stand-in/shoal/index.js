@@ -18,11 +18,17 @@ globalThis.standIn = standIn;
 const scenario = scenarios[new URLSearchParams(location.search).get('scenario') ?? 'swarm'];
 
 export class Transfer extends EventTarget {
-  constructor(content, progress, done) {
+  #fail;
+
+  constructor(content, progress) {
     super();
     this.content = content;
     this.progress = progress;
-    this.done = done;
+    this.done = new Promise((resolve, reject) => {
+      this.#fail = reject;
+      if (progress.state === 'done') setTimeout(() => resolve(content), 100);
+    });
+    this.done.catch(() => {});
   }
 
   stream() {
@@ -31,6 +37,10 @@ export class Transfer extends EventTarget {
 
   async blob() {
     return new Blob([`bytes of ${this.content.key}`]);
+  }
+
+  async cancel() {
+    this.#fail(failure({ code: 'aborted', message: 'The fetch was cancelled.' }));
   }
 
   async pause() {
@@ -92,10 +102,7 @@ export class Peer extends EventTarget {
   }
 
   #play() {
-    for (const key of scenario.resumed ?? []) {
-      const { size = 0 } = scenario.fetches?.[key] ?? {};
-      this.#say('transfer', { transfer: new Transfer({ key, size, held: 0 }, {}, new Promise(() => {})) });
-    }
+    for (const key of scenario.resumed ?? []) this.#say('transfer', { transfer: this.#transfer(scenario.fetches[key]) });
     for (const error of scenario.errors ?? []) this.#say('error', failure(error));
   }
 
@@ -114,11 +121,10 @@ export class Peer extends EventTarget {
     return content;
   }
 
-  // A scripted fetch: `progress` is where it stays, `chunks` who sent which chunk.
   async fetch(key, { signal, onprogress } = {}) {
     const held = this.#contents.get(key);
     if (held && held.held === held.size) {
-      return new Transfer(held, { state: 'done', held: held.size, size: held.size, rate: 0, sources: [] }, Promise.resolve(held));
+      return new Transfer(held, { state: 'done', held: held.size, size: held.size, rate: 0, sources: [] });
     }
     const script = scenario.fetches?.[key] ?? { progress: { state: 'searching', held: 0, rate: 0, sources: [] } };
     if (script.error) throw failure(script.error);
@@ -126,14 +132,17 @@ export class Peer extends EventTarget {
       onprogress?.(script.progress);
       await ended(signal);
     }
-    const isDone = script.progress.state === 'done';
-    const transfer = new Transfer(script.content, script.progress, new Promise((resolve, reject) => {
-      if (isDone) setTimeout(() => resolve(script.content), 100);
-      else ended(signal).catch(reject);
-    }));
-    standIn.transfers.set(key, transfer);
+    const transfer = this.#transfer(script);
+    signal?.addEventListener('abort', () => transfer.cancel());
+    return transfer;
+  }
+
+  // A scripted fetch: `progress` is where it stays, `chunks` who sent which chunk.
+  #transfer({ content, progress, chunks }) {
+    const transfer = new Transfer(content, progress);
+    standIn.transfers.set(content.key, transfer);
     setTimeout(() => {
-      for (const [index, peer] of script.chunks()) {
+      for (const [index, peer] of chunks()) {
         transfer.dispatchEvent(new CustomEvent('chunk', { detail: { index, peer } }));
       }
     });

@@ -100,7 +100,8 @@ const NO_TURN = 'the networks in between let no direct connection through; a TUR
 const NO_ROOM = { code: 'quota', message: 'There is no room left in this site\'s storage. Remove contents or free disk space.' };
 
 const base = { people: SWARM, contents: [README, LIGHTHOUSE] };
-const one = (script, more = {}) => ({ ...base, resumed: [LECTURE.key], fetches: { [LECTURE.key]: script }, ...more });
+// One whose content is known is under way when the page opens; others are begun there.
+const one = (script, more = {}) => ({ ...base, resumed: script.content ? [LECTURE.key] : [], fetches: { [LECTURE.key]: script }, ...more });
 
 const HOSTILE = [
   '"><img src=x onerror=alert(1)>.png', "O'Brien & <b>sons</b>.txt", '🐟🐠🐡 a shoal 👩‍👩‍👧‍👦🏴󠁧󠁢󠁷󠁬󠁳󠁿.zip', 'مرحبا بالعالم.pdf',
@@ -149,6 +150,7 @@ export const scenarios = {
       unreachable(B, NO_TURN, { host: 2, srflx: 1, relay: 0 }, { host: 3, srflx: 0, relay: 0 }),
     ],
   }),
+  'viewed-elsewhere': one(stuck(LECTURE, 0.08)),
   'disk-full': one(stuck(LECTURE, 0.41, 'quota')),
   'offline': one(stuck(LECTURE, 0.41, 'rendezvous'), { state: 'offline', people: only(LECTURE.key) }),
   'offline-fetching': one(fetching(LECTURE, 0.41, [[A, 5], [B, 3]]), { state: 'offline' }),
