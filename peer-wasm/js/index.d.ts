@@ -328,7 +328,8 @@ export interface Range {
 export interface ServeOptions {
   /**
    * The service worker: `sw.js` of the package, or a worker of the page's own that imports it
-   * with `importScripts`. It must come from the page's origin. Default: beside the package.
+   * with `importScripts`. It must come from the page's origin, and its address should stay: a site
+   * where another one answers keeps that. Default: beside the package.
    */
   worker?: string | URL;
   /** The pages it answers for. Default `'/'`, all of the origin; then the server must send
@@ -350,7 +351,8 @@ export class Transfer extends EventTarget {
   private constructor();
   readonly content: Content;
   readonly progress: Progress;
-  /** When all is held. Need not be listened to. */
+  /** When all is held. Rejects with `aborted` when the fetch is stopped, in whichever tab. Need not
+   *  be listened to. */
   readonly done: Promise<Content>;
   /**
    * Lets the fetch rest until `resume()`, in all tabs; also when the page is opened again,
@@ -360,7 +362,11 @@ export class Transfer extends EventTarget {
   resume(): Promise<void>;
   /** Changes its share among other fetches. */
   setPriority(priority: Priority): Promise<void>;
-  /** Takes the fetch back, as its `signal` does: `done` rejects with `aborted`. What is held stays. */
+  /**
+   * Takes the fetch back: `done` rejects with `aborted`. What is held stays. Of a transfer that
+   * `fetch()` made it does what its `signal` does, and the fetch goes on while others want it; of
+   * one that came with the event `transfer` it stops the fetch, for all tabs.
+   */
   cancel(): Promise<void>;
   /**
    * The bytes in order, from the store, each chunk as soon as it is held. What is read is
@@ -468,11 +474,16 @@ export class Peer extends EventTarget {
    * service worker answers while the bytes still arrive. What is asked for there by this site's
    * pages is fetched; what a person follows a link to must be held or fetched already. What
    * browsers would execute comes as plain bytes, and documents are sandboxed. Rejects with
-   * `unsupported` where there are no service workers, or this one cannot answer for the page.
+   * `unsupported` where there are no service workers, this one cannot answer for the page, or
+   * another one does: that is to import it (`ServeOptions.worker`).
    */
   serve(options?: ServeOptions): Promise<void>;
-  /** The address of a content, once `serve()` has succeeded; with `download` one that browsers
-   *  save, under the content's name. It works in pages of this origin while a peer is open. */
+  /**
+   * The address of a content in this peer's namespace, once `serve()` has succeeded; with `download`
+   * one that browsers save, under the content's name, and that leaves the page where it is if it is
+   * refused. It works in pages of this origin while a peer is open there in the namespace, and says
+   * the id of that, no secret.
+   */
   url(key: Key, options?: { download?: boolean }): string;
   /** Takes leave. Running calls are rejected with `closed`. */
   close(): Promise<void>;

@@ -9,6 +9,7 @@ import { newName } from './port.js';
 /**
  * @typedef {import('./peer.js').Peer} Peer
  * @typedef {import('./transfer.js').Transfer} Transfer
+ * @typedef {(key: string, signal: AbortSignal) => void} Hold has a content stay until it is aborted
  * @typedef {{ transfer: Promise<Transfer>, abort: AbortController, users: number, timer?: ReturnType<typeof setTimeout> }} Use
  */
 
@@ -23,10 +24,12 @@ const LINGER = 30_000;
 
 export class Serving {
   #peer;
-  #onDemand;
   #registration;
-  /** Is held while the page can send. */
-  #lock = `shoal:serving:${newName()}`;
+  #onDemand;
+  #hold;
+  /** Is held while the page can send: not while it is frozen or put aside. */
+  #lock = '';
+  #awake = new AbortController();
   #over = new AbortController();
   /** @type {Map<string, Use>} */
   #uses = new Map();
@@ -37,31 +40,44 @@ export class Serving {
    *
    * @param {Peer} peer
    * @param {import('./index.js').ServeOptions} options
+   * @param {Hold} hold
    */
-  static async start(peer, { worker = new URL('sw.js', import.meta.url), scope = '/', onDemand = false }) {
+  static async start(peer, { worker = new URL('sw.js', import.meta.url), scope = '/', onDemand = false }, hold) {
     if (!navigator.serviceWorker) {
       throw new ShoalError('unsupported', 'There are no service workers here: not on plain-HTTP origins, and not in private windows of some browsers. Use `blob()` instead.');
     }
     const registration = await register(new URL(worker, location.href), scope);
-    return new Serving(peer, registration, onDemand);
+    return new Serving(peer, registration, onDemand, hold);
   }
 
   /**
    * @param {Peer} peer
    * @param {ServiceWorkerRegistration} registration
    * @param {boolean} onDemand
+   * @param {Hold} hold
    */
-  constructor(peer, registration, onDemand) {
+  constructor(peer, registration, onDemand, hold) {
     this.#peer = peer;
     this.#registration = registration;
     this.#onDemand = onDemand;
+    this.#hold = hold;
     const { signal } = this.#over;
-    const held = new Promise((resolve) => signal.addEventListener('abort', () => resolve(undefined)));
-    navigator.locks.request(this.#lock, () => held);
+    addEventListener('pagehide', this.#sleep, { signal });
+    addEventListener('pageshow', this.#wake, { signal });
+    // Only Chromium tells.
+    document.addEventListener('freeze', this.#sleep, { signal });
+    document.addEventListener('resume', this.#wake, { signal });
+    this.#rise();
     navigator.serviceWorker.addEventListener('message', ({ data, ports }) => {
-      if (data?.shoal === 'content' && typeof data.key === 'string' && ports[0]) this.#serve(data.key, data.isNavigation, ports[0]);
+      // What the peer sends it shares in its own namespace. Without the lock it is asked again.
+      const isMeant = data?.shoal === 'content' && data.namespace === peer.namespace && this.#lock;
+      if (isMeant && typeof data.key === 'string' && ports[0]) this.#serve(data, ports[0]);
     }, { signal });
     navigator.serviceWorker.startMessages();
+    peer.addEventListener('content', (/** @type {any} */ { detail }) => {
+      // What is asked for again is fetched again.
+      if (detail.removed) this.#forget(detail.content.key);
+    }, { signal });
     const timer = setInterval(() => {
       if (this.#sending > 0) this.#registration.active?.postMessage({ shoal: 'awake' });
     }, AWAKE);
@@ -73,56 +89,82 @@ export class Serving {
    * @param {boolean} isDownload
    */
   url(key, isDownload) {
-    return new URL(`shoal/content/${key}${isDownload ? '?download' : ''}`, this.#registration.scope).href;
+    const query = `?in=${this.#peer.namespace}${isDownload ? '&download' : ''}`;
+    return new URL(`shoal/content/${key}${query}`, this.#registration.scope).href;
   }
+
+  /** Can send from now on. */
+  #rise() {
+    this.#awake = new AbortController();
+    const { signal } = this.#awake;
+    const lock = `shoal:serving:${newName()}`;
+    const asleep = new Promise((resolve) => signal.addEventListener('abort', resolve));
+    navigator.locks.request(lock, { signal }, () => {
+      this.#lock = lock;
+      return asleep;
+    }).catch(() => {});
+  }
+
+  /** Leaves what it sends to other pages. */
+  #sleep = () => {
+    this.#lock = '';
+    this.#awake.abort();
+  };
+
+  #wake = () => {
+    if (this.#awake.signal.aborted) this.#rise();
+  };
 
   stop() {
     this.#over.abort();
-    for (const { abort } of this.#uses.values()) abort.abort();
+    this.#sleep();
+    for (const key of [...this.#uses.keys()]) this.#forget(key);
   }
 
   /**
    * Sends a content to the service worker, as that reads it.
    *
-   * @param {string} key
-   * @param {boolean} isNavigation
+   * @param {{ key: string, isNavigation: boolean, lock: string }} wanted with the lock of the worker
    * @param {MessagePort} port
    */
-  async #serve(key, isNavigation, port) {
+  async #serve({ key, isNavigation, lock }, port) {
     /** @type {ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>> | undefined} */
     let reader;
     /** @type {Transfer | undefined} */
     let transfer;
     /** @type {Use | undefined} */
     let use;
-    let isOver = false;
+    const over = new AbortController();
+    const { signal } = over;
     this.#sending += 1;
     const end = () => {
-      if (isOver) return;
-      isOver = true;
+      if (signal.aborted) return;
+      over.abort();
       this.#sending -= 1;
       reader?.cancel().catch(() => {});
       if (use) this.#release(key, use);
       port.close();
     };
-    this.#over.signal.addEventListener('abort', end);
+    this.#awake.signal.addEventListener('abort', end, { signal });
+    // A worker that was stopped says nothing.
+    navigator.locks.request(lock, { signal }, end).catch(() => {});
     port.onmessage = async ({ data }) => {
       if (data.leave) return end();
       try {
         reader ??= transfer?.stream({ start: data.start, end: data.end }).getReader();
         const { value, done } = await /** @type {NonNullable<typeof reader>} */ (reader).read();
-        if (isOver) return;
+        if (signal.aborted) return;
         if (done) port.postMessage({ end: true });
         else port.postMessage({ bytes: value }, [value.buffer]);
       } catch (error) {
-        if (!isOver) port.postMessage({ error: toPlain(error, 'aborted') });
+        if (!signal.aborted) port.postMessage({ error: toPlain(error, 'aborted') });
       }
     };
     try {
       // A link from anywhere leads here: it shows what is here, and has nothing fetched.
       if (isNavigation && !(await this.#isHere(key))) throw new ShoalError('not-held', 'This content is not held in this browser.');
       port.postMessage({ looks: true, lock: this.#lock });
-      if (isOver) return;
+      if (signal.aborted) return;
       use = this.#use(key);
       transfer = await use.transfer;
       port.postMessage({ content: transfer.content, lock: this.#lock });
@@ -152,20 +194,24 @@ export class Serving {
       return running;
     }
     const abort = new AbortController();
-    const transfer = this.#peer.fetch(key, { signal: abort.signal, onDemand: this.#onDemand });
+    const { signal } = abort;
+    // What is fetched whole goes on when nobody reads it any more.
+    const transfer = this.#peer.fetch(key, this.#onDemand ? { signal, onDemand: true } : {});
     const use = { transfer, abort, users: 1 };
     this.#uses.set(key, use);
+    this.#hold(key, signal);
     transfer.then(({ done }) => done).catch(() => this.#forget(key, use));
     return use;
   }
 
-  /** @param {string} key @param {Use} use */
-  #forget(key, use) {
+  /** @param {string} key @param {Use} [use] */
+  #forget(key, use = this.#uses.get(key)) {
+    use?.abort.abort();
     if (this.#uses.get(key) === use) this.#uses.delete(key);
   }
 
   /**
-   * Nobody may read it any more: what is fetched whole goes on all the same.
+   * One reads it less.
    *
    * @param {string} key
    * @param {Use} use
@@ -173,10 +219,7 @@ export class Serving {
   #release(key, use) {
     use.users -= 1;
     if (use.users > 0) return;
-    use.timer = setTimeout(() => {
-      this.#forget(key, use);
-      if (this.#onDemand) use.abort.abort();
-    }, LINGER);
+    use.timer = setTimeout(() => this.#forget(key, use), LINGER);
   }
 }
 
@@ -189,13 +232,21 @@ export class Serving {
 async function register(worker, scope) {
   const { serviceWorker } = navigator;
   const limit = AbortSignal.timeout(PATIENCE);
+  /** @type {Promise<never>} */
   const late = new Promise((_, reject) => limit.addEventListener('abort', () => {
     reject(new Error('it did not begin to answer for this page; the page may lie outside of its scope'));
   }));
+  late.catch(() => {});
   try {
+    // Those of these pages, and that of this one.
+    for (const page of [scope, location.href]) {
+      const known = await serviceWorker.getRegistration(page);
+      const other = (known?.active ?? known?.waiting ?? known?.installing)?.scriptURL;
+      if (other && other !== worker.href) throw new Error(`${other} is the one here: import this into it, and pass its address`);
+    }
     const registration = await serviceWorker.register(worker, { scope, updateViaCache: 'none' });
     registration.waiting?.postMessage({ shoal: 'take over' });
-    const { active } = await Promise.race([serviceWorker.ready, /** @type {Promise<never>} */ (late)]);
+    const { active } = await Promise.race([serviceWorker.ready, late]);
     if (!serviceWorker.controller) {
       const controlled = new Promise((resolve) => serviceWorker.addEventListener('controllerchange', resolve, { once: true, signal: limit }));
       active?.postMessage({ shoal: 'claim' });

@@ -2,10 +2,11 @@
  * A service worker that answers `…/shoal/content/KEY` with the bytes of a content, while they
  * still arrive: for `<img>`, `<video>` with seeking, `fetch` and downloads.
  *
- * It has no peer of its own: it asks the pages of its site, of which the first that has one
- * open sends what is read, piece by piece; when that page goes, another one goes on. It keeps
- * nothing, so that a browser may stop it at any time: pages that send keep it awake, and what
- * is broken off all the same can be asked for again from where it ended (ranges, `ETag`).
+ * It has no peer of its own: it asks the pages of its site, first the one that wants it, of which
+ * the first that has one open in the namespace of the address sends what is read, piece by piece;
+ * when that page goes, another one goes on. It keeps nothing, so that a browser may stop it at any
+ * time: pages that send keep it awake and see by its lock when it was stopped, and what is broken
+ * off all the same can be asked for again from where it ended (ranges, `ETag`).
  *
  * Anybody may have published a content, so none may act as the site: documents are sandboxed,
  * what browsers would execute comes as plain bytes, and as a script, a style or a plug-in
@@ -42,7 +43,26 @@
   // TypeScript knows a page's `self`, and this is another.
   const worker = /** @type {any} */ (self);
 
+  /** Is held until the worker is stopped, by which pages see that. */
+  const LOCK = `shoal:worker:${crypto.randomUUID()}`;
+  /** @type {Promise<void>} */
+  const isHeld = new Promise((resolve) => {
+    navigator.locks.request(LOCK, () => {
+      resolve();
+      return new Promise(() => {});
+    });
+  });
+
+  /** Whether this is the worker's script, as the place says where an error is made, and none that
+   *  it imports: such a worker decides itself when it takes over from the one before. */
+  const isAlone = /(?:@|at )(\S+?):\d+:\d+/.exec(new Error().stack ?? '')?.[1] === location.href;
+
   /** @typedef {{ key: string, size: number, name?: string, type?: string }} Content */
+  /**
+   * What pages are asked for, and by which of them.
+   *
+   * @typedef {{ key: string, namespace: string | null, isNavigation: boolean, clientId: string }} Wanted
+   */
 
   /** A page that sends a content. */
   class Sender {
@@ -92,12 +112,11 @@
    * Finds a page that sends a content. One that has to look for it first says so, and is waited
    * for as long as it is there.
    *
-   * @param {string} key
-   * @param {boolean} isNavigation
+   * @param {Wanted} wanted
    * @param {AbortSignal} signal
    * @returns {Promise<Sender | Response>}
    */
-  function find(key, isNavigation, signal) {
+  function find({ clientId, ...wanted }, signal) {
     return new Promise((resolve) => {
       /** @type {Set<MessagePort>} */
       const ports = new Set();
@@ -107,6 +126,7 @@
       /** @type {{ code?: string, message?: string } | undefined} */
       let refused;
       let deadline = Date.now() + ASK_FOR;
+      let isFirst = true;
 
       /** @param {Sender | Response} found */
       const end = (found) => {
@@ -132,8 +152,8 @@
           ports.delete(port);
           looking.delete(port);
           refused = message.error;
-          // Others may have it.
-          deadline = Math.min(deadline, Date.now() + ASK_EVERY);
+          // Others may have it, and may not have been asked yet.
+          deadline = Math.min(deadline, Date.now() + 2 * ASK_EVERY);
         }
       };
       const ask = async () => {
@@ -142,11 +162,17 @@
           end(refused ? refusal(refused) : text(503, 'No page of this site has a Shoal peer open that could send it. Open one, and reload this.'));
           return;
         }
-        for (const client of await worker.clients.matchAll({ type: 'window', includeUncontrolled: true })) {
+        await isHeld;
+        const pages = await worker.clients.matchAll({ type: 'window', includeUncontrolled: true });
+        if (over.signal.aborted) return;
+        // Another may be frozen or stopped when it is to send, but not while this one reads.
+        const own = isFirst ? pages.filter((/** @type {any} */ { id }) => id === clientId) : [];
+        isFirst = false;
+        for (const client of own.length > 0 ? own : pages) {
           const { port1, port2 } = new MessageChannel();
           port1.onmessage = ({ data }) => hear(port1, data);
           ports.add(port1);
-          client.postMessage({ shoal: 'content', key, isNavigation }, [port2]);
+          client.postMessage({ shoal: 'content', ...wanted, lock: LOCK }, [port2]);
         }
       };
       const timer = setInterval(ask, ASK_EVERY);
@@ -155,22 +181,25 @@
     });
   }
 
-  /** @param {any} event @param {string} key */
-  async function answer(event, key) {
-    const { method, destination, mode, headers, signal, url } = event.request;
+  /** @param {any} event @param {string} key @param {URLSearchParams} query */
+  async function answer(event, key, query) {
+    const { method, destination, mode, headers, signal } = event.request;
     if (method !== 'GET' && method !== 'HEAD') return text(405, 'Contents can only be read.', { Allow: 'GET, HEAD' });
     if (!DESTINATIONS.has(destination)) return text(403, `A content is not given as ${destination}: anybody may have published it.`);
     const isNavigation = mode === 'navigate';
-    const found = await find(key, isNavigation, signal);
-    if (found instanceof Response) return found;
+    const isDownload = query.has('download');
+    const wanted = { key, namespace: query.get('in'), isNavigation, clientId: event.clientId };
+    const found = await find(wanted, signal);
+    // Whoever saves stays where they are; words would take the place of their page.
+    if (found instanceof Response) return isNavigation && isDownload ? new Response(null, { status: 204 }) : found;
     const { size } = found.content;
-    const shown = describe(found.content, isNavigation, new URL(url).searchParams.has('download'));
+    const shown = describe(found.content, isNavigation, isDownload);
     const range = readRange(headers, size, shown.ETag);
     if (range === 'unsatisfiable' || method === 'HEAD') found.leave();
     if (range === 'unsatisfiable') return text(416, 'The content is shorter.', { 'Content-Range': `bytes */${size}` });
     const { start, end } = range ?? { start: 0, end: size };
     const part = range && { 'Content-Range': `bytes ${start}-${end - 1}/${size}` };
-    const body = method === 'HEAD' ? null : read(found, start, end, signal);
+    const body = method === 'HEAD' ? null : read(found, start, end, wanted, signal);
     return new Response(body, {
       status: range ? 206 : 200,
       headers: { ...shown, ...part, 'Content-Length': String(end - start) },
@@ -183,9 +212,10 @@
    * @param {Sender} sender
    * @param {number} start
    * @param {number} end
+   * @param {Wanted} wanted
    * @param {AbortSignal} signal
    */
-  function read(sender, start, end, signal) {
+  function read(sender, start, end, wanted, signal) {
     let at = start;
     let isOpen = false;
     return new ReadableStream({
@@ -199,7 +229,7 @@
             if (at < end) return;
           } else if (message.gone) {
             sender.leave();
-            const next = await find(sender.content.key, false, signal);
+            const next = await find({ ...wanted, isNavigation: false }, signal);
             if (next instanceof Response) throw new TypeError(await next.text());
             sender = next;
             isOpen = false;
@@ -282,12 +312,12 @@
   worker.addEventListener('fetch', (/** @type {any} */ event) => {
     const url = new URL(event.request.url);
     const [, key] = url.origin === location.origin ? CONTENT.exec(url.pathname) ?? [] : [];
-    if (key !== undefined) event.respondWith(answer(event, key));
+    if (key !== undefined) event.respondWith(answer(event, key, url.searchParams));
   });
 
   // Pages say `awake` while they send, which is all that is needed for it.
   worker.addEventListener('message', (/** @type {any} */ event) => {
     if (event.data?.shoal === 'claim') event.waitUntil(worker.clients.claim());
-    else if (event.data?.shoal === 'take over') worker.skipWaiting();
+    else if (event.data?.shoal === 'take over' && isAlone) worker.skipWaiting();
   });
 }

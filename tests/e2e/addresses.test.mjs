@@ -6,10 +6,11 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
-import { BROWSERS, launch, target } from '../rig/browsers.mjs';
-import { attachPeer, openPeer, startBlankSite } from '../rig/peers.mjs';
+import { ask, countAsked, openServing, publishFile, readAt, startPlayer, urlOf } from '../rig/addresses.mjs';
+import { BROWSERS, launch } from '../rig/browsers.mjs';
+import { downloaded, downloadsTo } from '../rig/downloads.mjs';
+import { openPeer, startBlankSite } from '../rig/peers.mjs';
 import { startServer } from '../rig/server.mjs';
-import { startSite } from '../rig/site.mjs';
 import { DURATION, video } from '../rig/video.mjs';
 
 const suite = { after };
@@ -17,15 +18,11 @@ const server = await startServer([], { until: suite });
 const elsewhere = await startBlankSite(suite);
 const film = await video();
 const filmSize = readFileSync(film).length;
-/** A site that hosts the package itself, as service workers need it. */
-const site = await startSite({
-  pages: { '/': '<!doctype html><html lang="en"><title>Player</title><main></main>' },
-  folder: path.join(target, 'site'),
-  headers: { 'service-worker-allowed': '/' },
-  until: suite,
-});
+const site = await startPlayer(suite);
+const folder = mkdtempSync(path.join(os.tmpdir(), 'shoal-download-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
 const chromium = await launch('chromium', { until: suite });
-const firefox = await launch('firefox', { until: suite });
+const firefox = await launch('firefox', { until: suite, preferences: downloadsTo(folder) });
 const browsers = { chromium, firefox };
 let namespaces = 0;
 
@@ -35,41 +32,18 @@ function alone() {
   return { rendezvous: server.url, namespace: `addresses-${namespaces}` };
 }
 
-/** A peer of the site whose contents have addresses. */
-async function openServing(t, browser, options, { beside, onDemand = false } = {}) {
-  const tab = beside ? await browser.openBeside(beside.tab, site.url, { until: t }) : await browser.open(site.url, { until: t });
-  const peer = await attachPeer(tab, site, options);
-  await tab.evaluate((onDemand) => window.shoal.peer.serve({ onDemand }), onDemand);
-  return peer;
-}
+/** Publishes the film from another site. */
+const publishFilm = (t, options) => publishFile(t, chromium, { site: elsewhere, server }, options, film, 'video/webm');
 
-/** Publishes a file of the disk from another site. */
-async function publishFile(t, options, file, type) {
-  const source = await openPeer(chromium, elsewhere, server, { options, until: t });
-  await source.tab.evaluate(() => document.body.append(Object.assign(document.createElement('input'), { type: 'file' })));
-  const input = await source.tab.page.$('input');
-  await input.uploadFile(file);
-  const content = await source.tab.evaluate((type) => {
-    const [picked] = document.querySelector('input').files;
-    return window.shoal.peer.publish(picked, type ? { type } : {});
-  }, type);
-  return { source, content };
-}
+/** Follows a link, as a person does. */
+const follow = (tab, url) => tab.evaluate((url) => {
+  const anchor = Object.assign(document.createElement('a'), { href: url });
+  document.body.append(anchor);
+  anchor.click();
+}, url);
 
-/** Asks for an address, as a page does. */
-const ask = (peer, key, { headers = {}, method = 'GET', hash = false } = {}) => peer.tab.evaluate(async (key, headers, method, hash) => {
-  const response = await fetch(window.shoal.peer.url(key), { headers, method });
-  const bytes = new Uint8Array(await response.arrayBuffer());
-  const hex = (buffer) => [...new Uint8Array(buffer)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-  return {
-    status: response.status,
-    headers: Object.fromEntries(response.headers),
-    length: bytes.length,
-    first: [...bytes.subarray(0, 4)],
-    text: bytes.length < 500 ? new TextDecoder().decode(bytes) : undefined,
-    sha256: hash ? hex(await crypto.subtle.digest('SHA-256', bytes)) : undefined,
-  };
-}, key, headers, method, hash);
+/** A page that was read from lets go of all it was asked for, by workers that were stopped too. */
+const leavesNothing = (peer) => peer.tab.waitFor(() => window.asked > 0 && window.ended === window.asked, { what: 'the end of all that was sent' });
 
 for (const name of BROWSERS) {
   const browser = browsers[name];
@@ -79,7 +53,7 @@ for (const name of BROWSERS) {
     const source = await openPeer(chromium, elsewhere, server, { options, until: t });
     const size = 3_000_001;
     const { key } = await source.publish({ name: 'Größe "1".bin', size, seed: 5, type: 'application/x-noise' });
-    const peer = await openServing(t, browser, options);
+    const peer = await openServing(t, browser, site, options);
     const whole = await ask(peer, key, { hash: true });
     assert.equal(whole.status, 200);
     assert.equal(whole.sha256, await source.sha256(key));
@@ -119,7 +93,7 @@ for (const name of BROWSERS) {
 
   test(`${name}: a content that can act as the site is given no occasion to`, async (t) => {
     const options = alone();
-    const peer = await openServing(t, browser, options);
+    const peer = await openServing(t, browser, site, options);
     const publish = (text, type) => peer.tab.evaluate(async (text, type) => {
       const { key } = await window.shoal.peer.publish(text, { type, name: 'hostile' });
       return window.shoal.peer.url(key);
@@ -168,8 +142,8 @@ for (const name of BROWSERS) {
 
   test(`${name}: a video plays and is sought in while it arrives`, async (t) => {
     const options = alone();
-    const { source, content } = await publishFile(t, { ...options, uploadLimit: 1_000_000 }, film, 'video/webm');
-    const peer = await openServing(t, browser, options);
+    const { source, content } = await publishFilm(t, { ...options, uploadLimit: 1_000_000 });
+    const peer = await openServing(t, browser, site, options);
     await peer.start(content.key);
     await peer.tab.evaluate((key) => {
       const video = Object.assign(document.createElement('video'), { src: window.shoal.peer.url(key), muted: true, preload: 'auto' });
@@ -203,8 +177,8 @@ for (const name of BROWSERS) {
   test(`${name}: who reads on demand is sent what it reads`, async (t) => {
     const options = alone();
     // What is read ahead, in each of three places, follows the rate.
-    const { content } = await publishFile(t, { ...options, uploadLimit: 4_000_000 }, film, 'video/webm');
-    const peer = await openServing(t, browser, options, { onDemand: true });
+    const { content } = await publishFilm(t, { ...options, uploadLimit: 4_000_000 });
+    const peer = await openServing(t, browser, site, options, { onDemand: true });
     const part = await ask(peer, content.key, { headers: { Range: 'bytes=10000000-10000003' } });
     assert.equal(part.status, 206);
     const stalled = await peer.tab.evaluate(async (key) => {
@@ -225,35 +199,22 @@ for (const name of BROWSERS) {
 
   test(`${name}: when the page that sends goes, another one goes on`, async (t) => {
     const options = alone();
-    const { content } = await publishFile(t, { ...options, uploadLimit: 4_000_000 }, film, 'video/webm');
-    const first = await openServing(t, browser, options);
+    const { content } = await publishFilm(t, { ...options, uploadLimit: 4_000_000 });
+    const first = await openServing(t, browser, site, options);
     await first.start(content.key);
     const reader = await browser.openBeside(first.tab, site.url, { until: t });
-    const url = await first.tab.evaluate((key) => window.shoal.peer.url(key), content.key);
-    await reader.evaluate(async (url) => {
-      const response = await fetch(url);
-      window.got = 0;
-      window.reading = (async () => {
-        const parts = [];
-        for await (const part of response.body) {
-          parts.push(part);
-          window.got += part.length;
-          window.dispatchEvent(new Event('rig'));
-        }
-        const hash = await crypto.subtle.digest('SHA-256', await new Blob(parts).arrayBuffer());
-        return [...new Uint8Array(hash)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-      })();
-    }, url);
+    await readAt(reader, await urlOf(first, content.key));
     await reader.waitFor(() => window.got > 1_000_000);
-    const second = await openServing(t, browser, options, { beside: first });
+    const second = await openServing(t, browser, site, options, { beside: first });
     await first.tab.close();
     const hash = await reader.evaluate(() => window.reading);
     assert.equal(hash, await second.sha256(content.key));
+    assert.equal(await reader.evaluate(() => window.broken), 0);
   });
 
   test(`${name}: an address nobody can answer says why`, async (t) => {
     const options = alone();
-    const peer = await openServing(t, browser, options);
+    const peer = await openServing(t, browser, site, options);
     const { key } = await peer.publish({ name: 'here', size: 1000, type: 'text/plain' });
     const unknown = `${key.slice(0, -6)}aaaaaa`;
     const url = await peer.tab.evaluate((key) => window.shoal.peer.url(key), key);
@@ -273,8 +234,8 @@ for (const name of BROWSERS) {
 
 test('chromium: a service worker that is stopped in the middle costs nothing', async (t) => {
   const options = alone();
-  const { content } = await publishFile(t, { ...options, uploadLimit: 3_000_000 }, film, 'video/webm');
-  const peer = await openServing(t, chromium, options);
+  const { content } = await publishFilm(t, { ...options, uploadLimit: 3_000_000 });
+  const peer = await openServing(t, chromium, site, options);
   await peer.start(content.key);
   const session = await peer.tab.page.createCDPSession();
   const versions = [];
@@ -296,10 +257,10 @@ test('chromium: a service worker that is stopped in the middle costs nothing', a
   assert.ok(versions.some(({ runningStatus }) => runningStatus === 'stopped'), 'it was stopped');
 });
 
-test('chromium: a response that a stopped service worker broke off is taken up by a range', async (t) => {
+test('chromium: a response that a stopped service worker broke off is taken up by a range, and leaves nothing', async (t) => {
   const options = alone();
-  const { source, content } = await publishFile(t, { ...options, uploadLimit: 3_000_000 }, film, 'video/webm');
-  const peer = await openServing(t, chromium, options);
+  const { source, content } = await publishFilm(t, { ...options, uploadLimit: 3_000_000 });
+  const peer = await openServing(t, chromium, site, options);
   await peer.start(content.key);
   const session = await peer.tab.page.createCDPSession();
   const states = new Map();
@@ -310,64 +271,60 @@ test('chromium: a response that a stopped service worker broke off is taken up b
     }
   }));
   await session.send('ServiceWorker.enable');
-  await peer.tab.evaluate((key) => {
-    const url = window.shoal.peer.url(key);
-    window.parts = [];
-    window.got = 0;
-    window.broken = 0;
-    window.reading = (async () => {
-      for (;;) {
-        const headers = window.got > 0 ? { Range: `bytes=${window.got}-`, 'If-Range': `"${key}"` } : {};
-        const response = await fetch(url, { headers });
-        if (response.status !== (window.got > 0 ? 206 : 200)) throw new Error(String(response.status));
-        try {
-          for await (const part of response.body) {
-            window.parts.push(part);
-            window.got += part.length;
-            window.dispatchEvent(new Event('rig'));
-          }
-          return;
-        } catch {
-          window.broken += 1;
-        }
-      }
-    })();
-  }, content.key);
+  await countAsked(peer.tab);
+  await readAt(peer.tab, await urlOf(peer, content.key));
   await peer.tab.waitFor(() => window.got > 2_000_000);
   for (const versionId of states.keys()) await session.send('ServiceWorker.stopWorker', { versionId });
   await stopped;
-  const { hash, broken } = await peer.tab.evaluate(async () => {
-    await window.reading;
-    const bytes = await new Blob(window.parts).arrayBuffer();
-    const hash = [...new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-    return { hash, broken: window.broken };
-  });
-  assert.equal(broken, 1, 'it was broken off');
-  assert.equal(hash, await source.sha256(content.key));
+  assert.equal(await peer.tab.evaluate(() => window.reading), await source.sha256(content.key));
+  assert.equal(await peer.tab.evaluate(() => window.broken), 1, 'it was broken off');
+  await leavesNothing(peer);
 });
 
-test('chromium: a download has the name and the bytes of the content', async (t) => {
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'shoal-download-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+test('firefox: a response that a stopped service worker broke off is taken up by a range, and leaves nothing', async (t) => {
+  // Nothing else stops one there.
+  const impatient = { 'dom.serviceWorkers.idle_timeout': 1000, 'dom.serviceWorkers.idle_extended_timeout': 1000 };
+  const browser = await launch('firefox', { until: t, preferences: impatient });
   const options = alone();
-  const { source, content } = await publishFile(t, { ...options, uploadLimit: 8_000_000 }, film, 'video/webm');
-  const peer = await openServing(t, chromium, options);
+  const { source, content } = await publishFilm(t, { ...options, uploadLimit: 3_000_000 });
+  const peer = await openServing(t, browser, site, options);
   await peer.start(content.key);
-  const session = await chromium.puppet.target().createCDPSession();
-  await session.send('Browser.setDownloadBehavior', { behavior: 'allow', downloadPath: folder, eventsEnabled: true, browserContextId: peer.tab.page.browserContext().id });
-  const begun = new Promise((resolve) => session.once('Browser.downloadWillBegin', resolve));
-  const completed = new Promise((resolve, reject) => session.on('Browser.downloadProgress', ({ state }) => {
-    if (state === 'completed') resolve();
-    if (state === 'canceled') reject(new Error('the download was broken off'));
-  }));
-  await peer.tab.evaluate((key) => {
-    const anchor = Object.assign(document.createElement('a'), { href: window.shoal.peer.url(key, { download: true }) });
-    document.body.append(anchor);
-    anchor.click();
-  }, content.key);
-  const { suggestedFilename } = await begun;
-  assert.equal(suggestedFilename, path.basename(film));
-  await completed;
-  assert.deepEqual(readFileSync(path.join(folder, suggestedFilename)).equals(readFileSync(film)), true);
-  assert.equal(await source.tab.evaluate(() => window.shoal.peer.state), 'online');
+  await countAsked(peer.tab);
+  await readAt(peer.tab, await urlOf(peer, content.key));
+  assert.equal(await peer.tab.evaluate(() => window.reading), await source.sha256(content.key));
+  assert.ok(await peer.tab.evaluate(() => window.broken) > 0, 'it was broken off');
+  await leavesNothing(peer);
 });
+
+for (const name of BROWSERS) {
+  test(`${name}: a download has the name and the bytes of the content`, async (t) => {
+    const options = alone();
+    const { source, content } = await publishFilm(t, { ...options, uploadLimit: 8_000_000 });
+    const peer = await openServing(t, browsers[name], site, options);
+    await peer.start(content.key);
+    if (name === 'chromium') {
+      const session = await chromium.puppet.target().createCDPSession();
+      await session.send('Browser.setDownloadBehavior', { behavior: 'allow', downloadPath: folder, browserContextId: peer.tab.page.browserContext().id });
+    }
+    await follow(peer.tab, await urlOf(peer, content.key, { download: true }));
+    const file = await downloaded(folder, filmSize);
+    assert.equal(path.basename(file), path.basename(film));
+    assert.ok(readFileSync(file).equals(readFileSync(film)));
+    rmSync(file);
+    assert.equal(await source.tab.evaluate(() => window.shoal.peer.state), 'online');
+  });
+
+  test(`${name}: a download that is refused leaves the page where it is`, async (t) => {
+    const options = alone();
+    const peer = await openServing(t, browsers[name], site, options);
+    const { key } = await peer.publish({ name: 'here', size: 1000 });
+    const url = await urlOf(peer, key, { download: true });
+    await peer.tab.evaluate(() => { window.isHere = true; });
+    const unknown = url.replace(key, `${key.slice(0, -6)}aaaaaa`);
+    const answered = peer.tab.page.waitForResponse(unknown);
+    await follow(peer.tab, unknown);
+    assert.equal((await answered).status(), 204);
+    assert.equal(await peer.tab.evaluate(() => window.isHere), true);
+    assert.equal(await peer.tab.evaluate(() => window.shoal.peer.state), 'online');
+  });
+}
