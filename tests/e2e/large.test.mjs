@@ -5,12 +5,12 @@
 // says.
 
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { mkdtemp, open as openFile, rm, stat } from 'node:fs/promises';
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, open as openFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { BROWSERS, launch, target, temporaryProfile } from '../rig/browsers.mjs';
+import { downloaded, downloadsTo } from '../rig/downloads.mjs';
 import { attachPeer } from '../rig/peers.mjs';
 import { memoryOf } from '../rig/processes.mjs';
 import { startServer } from '../rig/server.mjs';
@@ -40,17 +40,38 @@ const site = await startSite({
 const folder = await mkdtemp(path.join(target, 'tmp-large-'));
 after(() => rm(folder, { recursive: true, force: true }));
 
-const sha256 = async (file) => {
+/**
+ * What follows from all words of 32 bits and their order, in `fold`: unlike SHA-256 in a page, it is
+ * made of parts as they come, and leaves nothing in memory.
+ *
+ * @param {number} folded of what came before
+ * @param {ArrayBuffer} buffer
+ */
+function fold(folded, buffer) {
+  let state = folded;
+  for (const word of new Uint32Array(buffer)) state = (Math.imul(state, 31) + word) | 0;
+  return state;
+}
+
+/** Of a file: its SHA-256, and what it folds to. */
+async function readFile(file) {
   const hash = createHash('sha256');
-  for await (const part of createReadStream(file, { highWaterMark: 4 * MB })) hash.update(part);
-  return hash.digest('hex');
-};
+  let folded = 0;
+  const handle = await openFile(file);
+  const buffer = new ArrayBuffer(MB);
+  for (let at = 0; at < SIZE; at += MB) {
+    await handle.read(new Uint8Array(buffer), 0, MB, at);
+    hash.update(new Uint8Array(buffer));
+    folded = fold(folded, buffer);
+  }
+  await handle.close();
+  return { sha256: hash.digest('hex'), folded };
+}
 
 /** Bytes that nothing makes smaller, in a file. */
 async function makeFile() {
   const file = path.join(folder, 'large.bin');
   const handle = await openFile(file, 'w');
-  const { randomBytes } = await import('node:crypto');
   for (let at = 0; at < SIZE; at += 16 * MB) await handle.write(randomBytes(Math.min(16 * MB, SIZE - at)));
   await handle.close();
   return file;
@@ -71,7 +92,7 @@ async function watched(browser, work) {
 
 test(`${SIZE / MB} MB go from a file over peers to a file, and are never in memory`, { timeout: 3 * PATIENCE }, async (t) => {
   const file = await makeFile();
-  const expected = await sha256(file);
+  const expected = await readFile(file);
   const options = { rendezvous: server.url, namespace: 'large' };
   const source = await launch('chromium', { until: t, profile: await temporaryProfile() });
   const publisher = await attachPeer(await source.open(site.url, { context: 'profile' }), site, options);
@@ -81,7 +102,9 @@ test(`${SIZE / MB} MB go from a file over peers to a file, and are never in memo
   const above = { 'chromium, published': published.above };
 
   for (const name of BROWSERS) {
-    const browser = await launch(name, { until: t, profile: await temporaryProfile() });
+    const downloads = path.join(folder, name);
+    await mkdir(downloads);
+    const browser = await launch(name, { until: t, profile: await temporaryProfile(), preferences: downloadsTo(downloads) });
     const tab = await browser.open(site.url, { context: 'profile' });
     const peer = await attachPeer(tab, site, options);
     const step = async (what, work) => {
@@ -93,19 +116,21 @@ test(`${SIZE / MB} MB go from a file over peers to a file, and are never in memo
       return value;
     };
     await step('fetched', () => peer.fetch(key, PATIENCE));
-    await step('streamed', () => peer.tab.evaluate(async (key) => {
+    await peer.tab.evaluate(`window.fold = ${fold}; undefined`);
+    const streamed = await step('streamed', () => peer.tab.evaluate(async (key) => {
       const transfer = await window.shoal.peer.fetch(key);
-      let [length, odd] = [0, 0];
+      let [length, folded] = [0, 0];
       // Firefox collects nothing for seconds.
       const nowhere = new MessageChannel().port1;
       nowhere.close();
       for await (const part of transfer.stream()) {
         length += part.length;
-        odd ^= part[0];
+        folded = window.fold(folded, part.buffer);
         nowhere.postMessage(undefined, [part.buffer]);
       }
-      return [length, odd];
+      return [length, folded];
     }, key));
+    assert.deepEqual(streamed, [SIZE, expected.folded], 'what is streamed is the file');
     await step('as a blob', () => peer.tab.evaluate(async (key, size) => {
       const blob = await (await window.shoal.peer.fetch(key)).blob();
       if (blob.size !== size) throw new Error(`${blob.size} bytes`);
@@ -116,48 +141,44 @@ test(`${SIZE / MB} MB go from a file over peers to a file, and are never in memo
     }, key, SIZE));
 
     // No driver can use the picker: a file of the site's own stands in for the one a person picks.
-    await step('saved through a file handle', () => peer.tab.evaluate(async (key) => {
+    await step('saved through a file handle', () => peer.tab.evaluate(async () => {
       window.showSaveFilePicker = async () => {
         const folder = await navigator.storage.getDirectory();
         return folder.getFileHandle('picked', { create: true });
       };
       const { save } = await import('/saving.js');
       const [content] = await window.shoal.peer.contents();
-      if (!await save(window.shoal.peer, content, false)) throw new Error('it was not saved');
-      return key;
-    }, key));
-    const saved = await peer.tab.evaluate(async () => {
+      return save(window.shoal.peer, content, false);
+    }).then((end) => assert.equal(end, 'saved')));
+    const saved = await peer.tab.evaluate(async (part) => {
       const folder = await navigator.storage.getDirectory();
-      const handle = await folder.getFileHandle('picked');
-      const { size } = await handle.getFile();
+      const file = await (await folder.getFileHandle('picked')).getFile();
+      let folded = 0;
+      for (let at = 0; at < file.size; at += part) folded = window.fold(folded, await file.slice(at, at + part).arrayBuffer());
+      await folder.removeEntry('picked');
       delete window.showSaveFilePicker;
-      return size;
-    });
-    assert.equal(saved, SIZE);
+      return [file.size, folded];
+    }, MB);
+    assert.deepEqual(saved, [SIZE, expected.folded], 'what is saved is the file');
 
     // And as a download, where there is no picker.
+    await peer.tab.evaluate(() => window.shoal.peer.serve());
     if (name === 'chromium') {
-      await peer.tab.evaluate(() => window.shoal.peer.serve());
       const session = await browser.puppet.target().createCDPSession();
-      await session.send('Browser.setDownloadBehavior', { behavior: 'allow', downloadPath: folder, eventsEnabled: true });
-      const done = new Promise((resolve, reject) => session.on('Browser.downloadProgress', ({ state, filePath }) => {
-        if (state === 'completed') resolve(filePath);
-        if (state === 'canceled') reject(new Error('the download was broken off'));
-      }));
-      const names = new Promise((resolve) => session.once('Browser.downloadWillBegin', ({ suggestedFilename }) => resolve(suggestedFilename)));
-      await step('downloaded', async () => {
-        await peer.tab.evaluate(async () => {
-          const { save } = await import('/saving.js');
-          const [content] = await window.shoal.peer.contents();
-          await save(window.shoal.peer, { ...content, name: 'down.bin' }, true);
-        });
-        await done;
-      });
-      const down = path.join(folder, await names);
-      assert.equal((await stat(down)).size, SIZE);
-      assert.equal(await sha256(down), expected, 'the bytes are those of the file');
-      await rm(down);
+      await session.send('Browser.setDownloadBehavior', { behavior: 'allow', downloadPath: downloads });
     }
+    const down = await step('downloaded', async () => {
+      const end = await peer.tab.evaluate(async () => {
+        const { save } = await import('/saving.js');
+        const [content] = await window.shoal.peer.contents();
+        return save(window.shoal.peer, content, true);
+      });
+      assert.equal(end, 'begun');
+      return downloaded(downloads, SIZE, PATIENCE);
+    });
+    assert.equal(path.basename(down), path.basename(file));
+    assert.deepEqual(await readFile(down), expected, 'what is downloaded is the file');
+    await rm(down);
     await browser.close();
   }
   t.diagnostic(JSON.stringify(Object.fromEntries(Object.entries(above).map(([what, bytes]) => [what, Math.round(bytes / MB)]))));

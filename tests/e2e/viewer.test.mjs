@@ -5,7 +5,7 @@ import { after, test } from 'node:test';
 import { BROWSERS, launch } from '../rig/browsers.mjs';
 import { openPeer, startBlankSite } from '../rig/peers.mjs';
 import { startServer } from '../rig/server.mjs';
-import { video } from '../rig/video.mjs';
+import { DURATION, video } from '../rig/video.mjs';
 
 const NAME = 'film.webm';
 /** Bytes a second: some three times what the film needs, so that all of it takes a while. */
@@ -39,14 +39,40 @@ for (const name of BROWSERS) {
       if (shown?.error) throw new Error(shown.error.message);
       return shown && shown.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA && !shown.seeking;
     };
+    /** The chunk map as it is drawn: for each of its cells whether anything of it is there. */
+    const map = () => tab.evaluate(async () => {
+      const { palette } = await import('/colours.js');
+      const canvas = document.querySelector('#held-rows .piece-map');
+      const { width, height } = canvas;
+      const { data } = canvas.getContext('2d').getImageData(0, 0, width, height);
+      const colourAt = (x, y) => [...data.subarray(4 * (y * width + x), 4 * (y * width + x) + 4)].join();
+      const probe = new OffscreenCanvas(1, 1).getContext('2d');
+      probe.fillStyle = palette().empty;
+      probe.fillRect(0, 0, 1, 1);
+      const empty = probe.getImageData(0, 0, 1, 1).data.join();
+      const blank = '0,0,0,0';
+      /** Where something begins that is drawn. */
+      const begins = (length, at) => Array.from({ length }, (_, i) => i).filter((i) => at(i) !== blank && (i === 0 || at(i - 1) === blank));
+      const rows = begins(height, (y) => colourAt(1, y));
+      return rows.flatMap((y) => begins(width, (x) => colourAt(x, y + 1)).map((x) => colourAt(x + 1, y + 1) !== empty));
+    });
     const held = () => tab.evaluate(() => Number.parseInt(document.querySelector('#held-rows .chunks summary').textContent, 10));
     const all = Math.ceil(size / 262_144);
     await press('Fetch');
     await press('Play');
     await tab.waitFor(isShown, { what: 'the first picture' });
+    // A cell for each chunk. The second that is sought lies between two of them.
+    const before = await map();
+    assert.equal(before.length, all, 'the map has a cell for each chunk');
+    const at = Math.floor((50 / DURATION) * all);
+    const around = (cells) => cells.slice(at - 3, at + 8).filter(Boolean).length;
+    assert.ok(around(before) < 6, `${around(before)} of 11 chunks there before anybody goes there`);
     await tab.evaluate(() => Object.assign(document.querySelector('#held-rows video'), { muted: true, currentTime: 50 }));
     await tab.waitFor(isShown, { what: 'the picture sought' });
     assert.ok(await held() < all * 0.8, `${await held()} of ${all} chunks were there when it was shown`);
+    await tab.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+    const sought = await map();
+    assert.ok(around(sought) > around(before), `the map jumps: ${around(before)} of 11 chunks there before, ${around(sought)} after`);
 
     // The player does not go on fetching it behind the person's back.
     await press('Stop');
