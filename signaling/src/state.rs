@@ -232,7 +232,7 @@ impl AppState {
 
     /// Tells all peers that the server ends; returns once their sockets are closed.
     pub(crate) async fn close_sockets(&self) {
-        self.with(|hub, _| hub.registry.handle_shutdown());
+        self.with(|hub, now| hub.registry.handle_shutdown(now));
         let mut open = self.0.open_sockets.subscribe();
         // The sender lives in `self`, so this cannot fail.
         let _ = open.wait_for(|open| *open == 0).await;

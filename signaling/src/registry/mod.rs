@@ -408,10 +408,18 @@ impl Registry {
     }
 
     /// The server is about to end: tells everybody when to come back.
-    pub fn handle_shutdown(&mut self) {
+    pub fn handle_shutdown(&mut self, now: Timestamp) {
+        let now = self.time.at(now);
         self.closing = true;
         let all: Vec<ConnectionId> = self.connections.keys().copied().collect();
         for id in all {
+            // What waits for a signal to travel with waits no longer.
+            if let Some(session) = self.connections.get(&id).and_then(|of| of.session) {
+                let receipts = self.take_receipts(now, session);
+                if !receipts.is_empty() {
+                    self.reply(id, ServerMessage::Receipts { receipts });
+                }
+            }
             let retry_after = self.retry_after();
             self.reply(id, ServerMessage::Closing { retry_after });
             self.close(id);
@@ -482,7 +490,8 @@ impl Registry {
             let (signals, bytes) = session.inbox.size();
             gauges.queued_signals += signals;
             gauges.queued_signal_bytes += bytes;
-            gauges.catalogs += usize::from(session.catalog.is_some());
+            let catalog = session.catalog.as_ref();
+            gauges.catalogs += usize::from(catalog.is_some_and(|held| held.since().is_some()));
         }
         gauges
     }

@@ -96,7 +96,8 @@ impl Registry {
         let Some(connection) = session.connection else {
             return;
         };
-        let waits = status == ReceiptStatus::Delivered && session.receipts.len() < MAX_UNACKED;
+        let most = MAX_UNACKED.min(self.limits.receipts);
+        let waits = status == ReceiptStatus::Delivered && session.receipts.len() < most;
         let due = if waits { now + ACK_DELAY } else { now };
         if session.receipts_due.is_some_and(|earlier| earlier <= due) {
             return;

@@ -166,9 +166,10 @@ impl Settings {
             ),
             (
                 "catalog-bytes",
-                "",
+                // What is there is held too while another comes.
+                "half of ",
                 "all-catalog-bytes",
-                limits.catalog_bytes <= limits.all_catalog_bytes,
+                limits.catalog_bytes <= limits.all_catalog_bytes / 2,
             ),
             (
                 "catalog-bytes",

@@ -18,8 +18,12 @@ const HALF: [u8; 6] = [0x81, 0x80 + 100, 0, 0, 0, 0];
 
 #[tokio::test]
 async fn frames_that_are_too_large_or_no_text() {
+    // Who still sends is heard out, however slowly it does that here.
+    let change = |config: &mut shoal_signaling::Config| {
+        config.limits.close_timeout = PATIENCE;
+    };
     withstand(
-        |_| {},
+        change,
         async |server: &Server, bystanders: &mut Bystanders| {
             let (mut large, _) = Client::join(server, 1).await;
             large

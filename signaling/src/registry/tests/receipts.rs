@@ -118,3 +118,41 @@ fn a_peer_that_is_away_hears_when_it_is_back() {
     assert_eq!(world.clients[1].receipts, delivered);
     world.check();
 }
+
+#[test]
+fn a_server_that_ends_says_first_what_waits() {
+    let mut world = world();
+    world.signal(1, 0);
+    sent_to(&mut world, 0);
+    world.registry.handle_shutdown(world.now);
+    let (connection, _) = world.clients[1].connection.as_ref().unwrap();
+    let mut last = Vec::new();
+    while let Transmit::Message(message) = world.registry.poll_transmit(world.now, *connection) {
+        last.push(message);
+    }
+    let receipts = receipts([0], ReceiptStatus::Delivered);
+    let [first, ServerMessage::Closing { .. }] = &last[..] else {
+        panic!("{last:?}");
+    };
+    assert_eq!(*first, ServerMessage::Receipts { receipts });
+}
+
+#[test]
+fn no_more_wait_than_are_kept() {
+    let limits = Limits {
+        receipts: 2,
+        ..Limits::default()
+    };
+    let mut world = World::new(2, limits);
+    world.join(0, false);
+    world.join(1, false);
+    world.settle();
+    for _ in 0..3 {
+        world.signal(1, 0);
+        sent_to(&mut world, 0);
+        sent_to(&mut world, 1);
+    }
+    world.advance(ACK_DELAY);
+    sent_to(&mut world, 1);
+    assert_eq!(world.clients[1].receipts.len(), 3, "none gave way");
+}

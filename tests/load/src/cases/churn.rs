@@ -78,9 +78,9 @@ pub async fn run(target: Target, options: &Options, stage: &mut impl Stage) -> R
     while let Some(peer) = coming.join_next().await {
         arrived.push(peer??);
     }
-    crowd.settle(PATIENCE).await?;
-    let cpu = cpu_time(target.pid)? - cpu;
     let seconds = began.elapsed().as_secs_f64();
+    let cpu = cpu_time(target.pid)? - cpu;
+    crowd.settle(PATIENCE).await?;
     ensure!(
         crowd.joined() == count,
         "{} of {count} peers are in",
