@@ -14,13 +14,13 @@ import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
  * beside files, from which a lost database is filled again, and for blobs on the disk; and by 3,200 for
  * channels in which little waits, links that give way, and TURN accounts that are renewed; and by 650
  * for fetches that end for those who only read or are stopped at any moment, small frames on slow
- * channels, and proofs that take long or are asked of several; and by 3,300 for acknowledgements that
+ * channels, and proofs that take long or are asked of several; and by 3,650 for acknowledgements that
  * travel with signals, catalogs told in pieces, stores beside those that cannot be read, limits of all
  * tabs, contents held while they are read, and addresses that are of a namespace. Went down by 11,900
  * for what panics and `Debug` leave, the order of functions, and fewer files, and by 2,400 for a smaller
  * allocator.
  */
-const BUDGET = 238_250;
+const BUDGET = 238_600;
 /** Where the budget is to end. WebTorrent is 56 KB, js-libp2p 128 KB, Helia 309 KB. */
 const GOAL = 110_000;
 

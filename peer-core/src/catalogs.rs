@@ -140,6 +140,11 @@ impl OwnCatalog {
             })
             .collect();
         self.is_untold = true;
+        let size = |pages: &[Arc<str>]| pages.iter().map(|page| page.len()).sum::<usize>();
+        if size(&pages) < size(&self.pages) {
+            // There may be room for less.
+            self.refused_until = Timestamp::default();
+        }
         self.pages = pages;
         self.current = Some((
             Signed {

@@ -271,7 +271,11 @@ export class EngineRoom {
         const { storageLimit, damaged = [], ...attached } = await engine.attach(number, options);
         const isTemporary = await this.#isTemporary;
         const others = [...this.#clients.values()].filter(({ network }) => network === client.network);
-        client.limits ??= others.find(({ limits }) => limits)?.limits;
+        // Of whoever is the first they are those it came with, which were told to it before.
+        const { uploadLimit, downloadLimit, uploadSlots } = options ?? {};
+        const own = { uploadLimit, downloadLimit, uploadSlots };
+        client.limits ??= others.find(({ limits }) => limits)?.limits
+          ?? (Object.values(own).some((limit) => limit !== undefined) ? own : undefined);
         const ok = {
           ...attached, isTemporary, damaged: [...this.#unread.splice(0), ...damaged],
           options: { ...storageLimit && { storageLimit }, ...client.limits },

@@ -70,7 +70,7 @@ export class Serving {
     this.#rise();
     navigator.serviceWorker.addEventListener('message', ({ data, ports }) => {
       // What the peer sends it shares in its own namespace. Without the lock it is asked again.
-      const isMeant = data?.shoal === 'content' && data.namespace === peer.namespace && this.#lock;
+      const isMeant = data?.shoal === 'content' && (data.namespace ?? peer.namespace) === peer.namespace && this.#lock;
       if (isMeant && typeof data.key === 'string' && ports[0]) this.#serve(data, ports[0]);
     }, { signal });
     navigator.serviceWorker.startMessages();
@@ -124,10 +124,11 @@ export class Serving {
   /**
    * Sends a content to the service worker, as that reads it.
    *
-   * @param {{ key: string, isNavigation: boolean, lock: string }} wanted with the lock of the worker
+   * @param {{ key: string, namespace?: string | null, isNavigation: boolean, lock?: string }} wanted with the lock of the
+   *   worker; one of an older version, which is there until the site's pages are closed, names no lock and no namespace
    * @param {MessagePort} port
    */
-  async #serve({ key, isNavigation, lock }, port) {
+  async #serve({ key, namespace, isNavigation, lock }, port) {
     /** @type {ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>> | undefined} */
     let reader;
     /** @type {Transfer | undefined} */
@@ -147,7 +148,7 @@ export class Serving {
     };
     this.#awake.signal.addEventListener('abort', end, { signal });
     // A worker that was stopped says nothing.
-    navigator.locks.request(lock, { signal }, end).catch(() => {});
+    if (lock) navigator.locks.request(lock, { signal }, end).catch(() => {});
     port.onmessage = async ({ data }) => {
       if (data.leave) return end();
       try {
@@ -161,8 +162,9 @@ export class Serving {
       }
     };
     try {
-      // A link from anywhere leads here: it shows what is here, and has nothing fetched.
-      if (isNavigation && !(await this.#isHere(key))) throw new ShoalError('not-held', 'This content is not held in this browser.');
+      // A link from anywhere leads here: it shows what is here, and has nothing fetched. So does an
+      // address that does not say in which namespace.
+      if ((isNavigation || !namespace) && !(await this.#isHere(key))) throw new ShoalError('not-held', 'This content is not held in this browser.');
       port.postMessage({ looks: true, lock: this.#lock });
       if (signal.aborted) return;
       use = this.#use(key);

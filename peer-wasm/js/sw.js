@@ -127,6 +127,7 @@
       let refused;
       let deadline = Date.now() + ASK_FOR;
       let isFirst = true;
+      let hasAskedAll = false;
 
       /** @param {Sender | Response} found */
       const end = (found) => {
@@ -157,7 +158,8 @@
         }
       };
       const ask = async () => {
-        if (looking.size > 0) return;
+        // One that looks for it may look for long; others may have it.
+        if (looking.size > 0 && hasAskedAll) return;
         if (Date.now() > deadline) {
           end(refused ? refusal(refused) : text(503, 'No page of this site has a Shoal peer open that could send it. Open one, and reload this.'));
           return;
@@ -166,9 +168,13 @@
         const pages = await worker.clients.matchAll({ type: 'window', includeUncontrolled: true });
         if (over.signal.aborted) return;
         // Another may be frozen or stopped when it is to send, but not while this one reads.
-        const own = isFirst ? pages.filter((/** @type {any} */ { id }) => id === clientId) : [];
+        const own = pages.filter((/** @type {any} */ { id }) => id === clientId);
+        const asked = isFirst && own.length > 0 ? own : pages;
+        hasAskedAll = asked === pages;
         isFirst = false;
-        for (const client of own.length > 0 ? own : pages) {
+        for (const client of asked) {
+          // The one that looks goes on with that.
+          if (looking.size > 0 && own.includes(client)) continue;
           const { port1, port2 } = new MessageChannel();
           port1.onmessage = ({ data }) => hear(port1, data);
           ports.add(port1);

@@ -93,6 +93,24 @@ for (const name of BROWSERS) {
     assert.equal(await other.tab.evaluate(() => window.asked), 1, 'once, by itself');
   });
 
+  test(`${name}: an address without a namespace, or a worker of before, is given what is here`, async (t) => {
+    const one = await openServing(t, browser, site, alone());
+    const { key } = await one.publish({ name: 'here', size: 300_000 });
+    const bare = (await urlOf(one, key)).split('?')[0];
+    assert.equal((await askAt(one.tab, bare)).length, 300_000);
+    const asOfBefore = (key) => one.tab.evaluate((key) => new Promise((resolve) => {
+      const { port1, port2 } = new MessageChannel();
+      port1.onmessage = ({ data }) => {
+        if (data.content) port1.postMessage({ start: 0, end: data.content.size });
+        else if (!data.looks) resolve(data.bytes?.length > 0 ? 'bytes' : data.error?.code);
+      };
+      const data = { shoal: 'content', key, isNavigation: false };
+      navigator.serviceWorker.dispatchEvent(new MessageEvent('message', { data, ports: [port2] }));
+    }), key);
+    assert.equal(await asOfBefore(key), 'bytes');
+    assert.equal(await asOfBefore('bafkr4igjlahlj7wndqh72izh2tb46tvdzplgsk267yehxa5wojw5ymvca'), 'not-held');
+  });
+
   test(`${name}: what was removed is fetched again when it is asked for again`, async (t) => {
     const options = alone();
     const source = await openPeer(chromium, elsewhere, server, { options, until: t });

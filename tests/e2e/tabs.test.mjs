@@ -99,6 +99,18 @@ for (const name of BROWSERS) {
     }, { args: [before] });
     assert.deepEqual(attached.sort(), [['elsewhere', 5e9, 4e6], ['public', 5e9, 3e6], ['public', 5e9, 3e6]]);
     for (const tab of [guest, late, elsewhere]) tab.assertClean();
+
+    // And with the next, in a tab that was not there when they were chosen.
+    const last = await openFacade(browsers[name], site, { beside: guest, until: t });
+    await last.evaluate(() => open({ storageLimit: 1e9 }));
+    const known = await engines(last);
+    for (const tab of [guest, late, elsewhere]) await tab.close();
+    const again = await last.waitFor((known) => {
+      const made = calls.filter(({ call, args, engine }) => call === 'attach' && args.namespace === 'public' && !known.includes(engine));
+      return made.length > 0 && made.map(({ args }) => [args.storageLimit, args.uploadLimit]);
+    }, { args: [known] });
+    for (const limits of again) assert.deepEqual(limits, [5e9, 3e6]);
+    last.assertClean();
   });
 
   test(`${name}: what is read is held by each engine, however many crash`, async (t) => {
