@@ -219,7 +219,8 @@ for (const name of BROWSERS) {
     assert.equal(peer.id, made.id);
     assert.equal(await peer.sha256(key), await publisher.sha256(key));
     assert.deepEqual(await peer.events('error'), []);
-    tab.assertClean();
+    // Firefox writes down that a page which is loaded anew had a connection under way.
+    tab.assertClean({ except: [/ws:\/\/127\.0\.0\.1:\d+\/v1\/socket/] });
   });
 
   test(`${name}: an identity that cannot be read is told, and the peer has another`, async (t) => {
